@@ -1,0 +1,1 @@
+"""Checkpoint: manifests, sharded Megatron checkpoints, Hugging Face folders."""

@@ -1,0 +1,1 @@
+"""Curriculum: stages, token budgets and exit rules; options and pure functions."""

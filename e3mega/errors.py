@@ -1,0 +1,57 @@
+"""The exceptions that a person can mend, each with where, what and how to mend it."""
+
+from dataclasses import dataclass
+
+
+class E3Error(Exception):
+    """Anything that a person can mend; the command line prints it without a traceback."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a spec.
+
+    Example: ``Problem("specs/runs/a.yaml:3", "layout.learner.tp", "3", "a divisor of 4",
+    "use 1, 2 or 4")``.
+    """
+
+    where: str
+    key: str
+    got: str
+    need: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.key}: got {self.got}; need {self.need}; {self.fix}"
+
+
+class SpecError(E3Error):
+    """All problems of one spec together, one a line."""
+
+    exit_code = 2
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class JobError(E3Error):
+    """A job of a run failed or a wait outlived its deadline; the message names the job."""
+
+
+class SyncError(E3Error):
+    """Weights as installed differ from the weights as sent; names the tensor or the token."""
+
+
+class CheckpointError(E3Error):
+    """A checkpoint is damaged, incomplete or does not fit the plan."""
+
+
+class TierError(E3Error):
+    """A generation server refused a request, answered garbage or went away."""
+
+
+class RecordError(E3Error):
+    """A file of the run folder is not what its name says."""

@@ -1,0 +1,1 @@
+"""Evaluate: accuracy over budgets and pass@k from recorded completions."""

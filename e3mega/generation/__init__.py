@@ -1,0 +1,1 @@
+"""Generation: the process of a vLLM server and its client."""

@@ -1,0 +1,1 @@
+"""Learner: the optimizer step on Megatron-Core."""

@@ -1,0 +1,1 @@
+"""Loop: the one loop of a run."""

@@ -1,0 +1,1 @@
+"""Mcore: real Megatron-Core on CUDA and on the CPU."""

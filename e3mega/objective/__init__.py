@@ -1,0 +1,1 @@
+"""Objective: what a loss is made of; options and numpy."""

@@ -1,0 +1,1 @@
+"""Plan: what will happen, compiled from a spec without GPU, network or torch."""

@@ -1,0 +1,98 @@
+"""Every path of a run folder; no path is joined anywhere else."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """Paths of one run. Example: ``RunPaths(Path("runs/quickstart")).plan``."""
+
+    run_dir: Path
+
+    @property
+    def plan(self) -> Path:
+        """The compiled plan; what every job reads."""
+        return self.run_dir / "plan.json"
+
+    @property
+    def resolved(self) -> Path:
+        """The resolved spec, each value with its origin."""
+        return self.run_dir / "resolved.yaml"
+
+    @property
+    def key(self) -> Path:
+        """The run's key, mode 0600."""
+        return self.run_dir / "run.key"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the supervisor of a live run."""
+        return self.run_dir / "run.lock"
+
+    @property
+    def model_dir(self) -> Path:
+        """HF config and tokenizer that the servers start from; no weights."""
+        return self.run_dir / "model"
+
+    @property
+    def rollouts(self) -> Path:
+        """Groups: journals while a round is generated, Parquet when it is finished."""
+        return self.run_dir / "rollouts"
+
+    @property
+    def batches(self) -> Path:
+        """Packed batches."""
+        return self.run_dir / "batches"
+
+    @property
+    def commands(self) -> Path:
+        """Commands to the learner and its replies, one attempt a folder."""
+        return self.run_dir / "commands"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Complete and unfinished checkpoints."""
+        return self.run_dir / "checkpoints"
+
+    @property
+    def export(self) -> Path:
+        """The final model as a Hugging Face folder."""
+        return self.run_dir / "export" / "hf"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.run_dir / "report" / "index.html"
+
+    @property
+    def exit_reason(self) -> Path:
+        """One JSON line per attempt: when and why it ended."""
+        return self.run_dir / "attempts.jsonl"
+
+    def log(self, job: str) -> Path:
+        """What a job printed."""
+        return self.run_dir / "logs" / f"{job}.log"
+
+    def metrics(self, job: str) -> Path:
+        """JSON-lines metrics of a job."""
+        return self.run_dir / "metrics" / f"{job}.jsonl"
+
+    def address(self, replica: int) -> Path:
+        """Where a generation server listens, written by the server's process."""
+        return self.run_dir / "addresses" / f"generation_{replica}.json"
+
+    def batch(self, stage: str, step: int) -> Path:
+        """The batch that the optimizer step with this global number consumes."""
+        return self.batches / stage / f"step_{step:06d}.safetensors"
+
+    def checkpoint(self, step: int) -> Path:
+        """The checkpoint after this many finished steps."""
+        return self.checkpoints / f"step_{step:06d}"
+
+    @property
+    def shared_memory(self) -> Path:
+        """Weights on their way to servers of this machine; removed at the end of a run."""
+        digest = hashlib.sha256(str(self.run_dir.resolve()).encode()).hexdigest()[:16]
+        return Path("/dev/shm") / f"e3mega-{digest}"

@@ -1,0 +1,140 @@
+"""The records of plan.json: all that a job reads."""
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from e3mega.curriculum.options import Budget, Exit
+from e3mega.errors import RecordError
+from e3mega.families.geometry import ModelOptions
+from e3mega.objective.options import LossOptions
+from e3mega.spec.schema.curriculum import StageMode
+from e3mega.spec.schema.evaluation import EvaluationOptions
+from e3mega.spec.schema.generation import GenerationOptions
+from e3mega.spec.schema.layout import LayoutOptions
+from e3mega.spec.schema.optimizer import OptimizerOptions
+from e3mega.spec.schema.rollout import RolloutOptions
+from e3mega.spec.schema.run import CheckpointOptions, LoggingOptions
+from e3mega.tasks.options import TaskOptions
+
+
+class Role(Enum):
+    """What a job is for."""
+
+    GENERATION = "generation"
+    """One vLLM server."""
+    LEARNER = "learner"
+    """All ranks of the learner, under one torchrun."""
+    LOOP = "loop"
+    """The loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """One process group of one role.
+
+    ``{run_dir}`` in argv stands for the run folder. Example:
+    ``JobPlan("loop", Role.LOOP, ("python", "-m", "e3mega.loop.wiring", "{run_dir}"), {}, ())``.
+    """
+
+    name: str
+    role: Role
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    num_devices: int
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetPlan:
+    """What follows from one token budget of a stage. Example: ``BudgetPlan(64, 80, 2048, 26)``."""
+
+    tokens: int
+    max_sequence_tokens: int
+    """Prompt and completion."""
+    packed_tokens: int
+    """Tokens of one packed bin (one micro-batch); at least max_sequence_tokens."""
+    sequences_per_bin: int
+    """Full-length sequences that fit into one bin."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One stage with every section that applies to it.
+
+    Example: see ``specs/runs/quickstart-small.yaml`` through ``e3mega plan --json``.
+    """
+
+    name: str
+    index: int
+    fingerprint: str
+    mode: StageMode
+    budget: Budget
+    budgets: tuple[BudgetPlan, ...]
+    """One per candidate of the budget rule, ascending."""
+    exit: Exit
+    max_steps: int
+    """Most optimizer steps the stage can take."""
+    task: TaskOptions
+    rollout: RolloutOptions
+    loss: LossOptions
+    generation: GenerationOptions
+    optimizer: OptimizerOptions
+    evaluation: EvaluationOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlan:
+    """What each generation server is started with."""
+
+    max_model_len: int
+    """Prompt and longest completion ever asked for, in tokens."""
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    kv_cache_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a job reads. Written once at the start of a run, never changed."""
+
+    e3mega_version: str
+    name: str
+    seed: int
+    run_fingerprint: str
+    model: ModelOptions
+    layout: LayoutOptions
+    server: ServerPlan
+    stages: tuple[StagePlan, ...]
+    jobs: tuple[JobPlan, ...]
+    checkpoint: CheckpointOptions
+    logging: LoggingOptions
+    num_parameters: int
+    sync_bytes: int
+    """Bytes of one weight sync: every HF-named tensor once."""
+    warnings: tuple[str, ...]
+
+
+_ADAPTER = TypeAdapter(Plan)
+
+
+def plan_to_json(plan: Plan) -> str:
+    """The text of plan.json, keys in field order."""
+    return _ADAPTER.dump_json(plan, indent=2).decode() + "\n"
+
+
+def read_plan(path: Path) -> Plan:
+    """Read plan.json.
+
+    Raises RecordError naming the file and the field when it is not a plan of this version.
+    """
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise RecordError(
+            f"{path}: {field}: {first['msg']}; the plan was written by another version of e3mega "
+            "or changed by hand; start a new run from the spec"
+        ) from error

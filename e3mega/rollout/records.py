@@ -1,0 +1,150 @@
+"""The records that cross a process line: completions, rollouts, commands and replies."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from e3mega.tasks.interface import Marks, Prompt
+
+
+class Purpose(Enum):
+    """What a group was generated for."""
+
+    TRAIN = "train"
+    """To be trained on."""
+    EVALUATE = "evaluate"
+    """Accuracy over budgets on held-out problems."""
+    PASS_K = "pass_k"
+    """pass@k on held-out problems."""
+    BUDGET = "budget"
+    """The coupled rule's measurement on the stage's own data."""
+
+
+class FinishReason(Enum):
+    """How a completion ended."""
+
+    STOP = "stop"
+    """The model ended it."""
+    LENGTH = "length"
+    """It reached its budget: truncated."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSpan:
+    """Tokens [start, end) of a completion were sampled under ``version``.
+
+    Example: ``VersionSpan(12, 0, 64)``.
+    """
+
+    version: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the tier gave for one sample. Example: ``Completion((5, 1), (-.1, -.2), ...)``."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """Log-probability of each token under the distribution sampled from, in nats."""
+    finish_reason: FinishReason
+    spans: tuple[VersionSpan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRequest:
+    """One prompt to sample. Example: ``GroupRequest(0, prompt, 8, 64, 1.0, 123456789, 12)``."""
+
+    index: int
+    """Position of the prompt in its round; the group's identity within it."""
+    prompt: Prompt
+    num_samples: int
+    max_tokens: int
+    temperature: float
+    seed: int
+    """Sample k uses seed + k."""
+    version: int
+    """The version that must produce every token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One completion with its verdict; a row of the Parquet files."""
+
+    completion: Completion
+    marks: Marks
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All rollouts of one prompt."""
+
+    request: GroupRequest
+    rollouts: tuple[Rollout, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSequence:
+    """One sequence as a step consumes it. Example: prompt of 9 tokens, completion of 40.
+
+    ``advantage`` is 1 in a supervised stage. ``rollout_logprobs`` has one value per completion
+    token, zeros in a supervised stage. ``loss_mask`` is 1 for completion tokens that train.
+    """
+
+    token_ids: tuple[int, ...]
+    num_prompt_tokens: int
+    advantage: float
+    rollout_logprobs: tuple[float, ...]
+    loss_mask: tuple[float, ...]
+    is_correct: bool
+
+
+class CommandKind(Enum):
+    """What the learner can be asked to do."""
+
+    TRAIN = "train"
+    """Take one optimizer step per batch file, in order."""
+    SCORE = "score"
+    """Log-probabilities of the tokens of batch files at the current weights."""
+    SYNC = "sync"
+    """Send the weights to every server, and report names and checksums as sent."""
+    CHECKPOINT = "checkpoint"
+    """Write a complete checkpoint, the loop's state in it."""
+    EXPORT = "export"
+    """Write the weights as a Hugging Face folder."""
+    STOP = "stop"
+    """Leave with exit status 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One order to the learner. Example: ``Command(3, CommandKind.SYNC, version=10)``."""
+
+    index: int
+    """Ascending from 0 within one attempt of a run."""
+    kind: CommandKind
+    stage: str = ""
+    """TRAIN, SCORE: the stage whose loss, temperature and optimizer apply."""
+    stage_step: int = 0
+    """TRAIN: optimizer steps that the stage had finished before this command."""
+    batch_files: tuple[str, ...] = ()
+    """TRAIN, SCORE: paths relative to the run folder."""
+    version: int = 0
+    """TRAIN: steps finished before it. SYNC, CHECKPOINT, EXPORT: steps finished."""
+    loop_state: str = ""
+    """CHECKPOINT: the loop's state as JSON."""
+    output_file: str = ""
+    """SCORE: where log-probabilities go, relative to the run folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the learner answers to a command of the same index."""
+
+    index: int
+    error: str = ""
+    """Empty when the command succeeded."""
+    seconds: float = 0.0
+    steps: tuple[dict[str, float], ...] = ()
+    """TRAIN: metrics of each step: loss, grad_norm, entropy, learning_rate, tokens, seconds,
+    clip_frac, ratio_max, entropy_correct, entropy_incorrect."""

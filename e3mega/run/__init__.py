@@ -1,0 +1,1 @@
+"""Run: the supervisor of the jobs of one machine."""

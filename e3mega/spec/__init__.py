@@ -1,0 +1,1 @@
+"""Spec: compose, type and check run specs; every value knows its origin."""

@@ -1,0 +1,1 @@
+"""Schema: one frozen model per spec section."""

@@ -1,0 +1,1 @@
+"""Tasks: options, prompt source, verifier and difficulty, one file a task."""

@@ -1,0 +1,40 @@
+"""Countdown: reach a target from given numbers, each used once."""
+
+from enum import Enum
+from typing import Literal
+
+from e3mega.options import Fraction, Options, Positive
+
+
+class Half(Enum):
+    """A slice of the problems by the share of their valid attempts that hit the target."""
+
+    EASY = "easy"
+    """The half of the problems with the larger share."""
+    HARD = "hard"
+    """The half of the problems with the smaller share."""
+    ALL = "all"
+    """Every problem."""
+
+
+class CountdownOptions(Options):
+    """What Countdown problems are drawn from and how supervised traces for them look."""
+
+    kind: Literal["countdown"]
+    """Names the task."""
+    num_numbers: Positive = 3
+    """Numbers given in a problem."""
+    max_number: Positive = 9
+    """Given numbers are 1 to this."""
+    max_value: Positive = 99
+    """Targets and intermediate values are 0 to this."""
+    operators: str = "+-*"
+    """Operators that may be used."""
+    half: Half = Half.ALL
+    """Which half of the problems by difficulty."""
+    held_out_frac: Fraction = 0.25
+    """Share of all problems kept for evaluation and never trained on."""
+    trace_hit_frac: Fraction = 0.5
+    """Share of supervised traces that contain a hit."""
+    max_trace_attempts: Positive = 6
+    """Most attempts in one supervised trace."""

@@ -1,0 +1,94 @@
+"""What a task is to the rest of e3mega: prompts, traces, marks and a tokenizer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A problem as token ids. Example: ``Prompt("3 5 7 : 22", (4, 9, 2), "easy")``."""
+
+    problem: str
+    """The task's own text for the problem; its verifier reads it back."""
+    token_ids: tuple[int, ...]
+    slice_name: str
+    """The slice of the data it belongs to, e.g. ``easy``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a task's verifier says of a completion. Example: ``Marks(1.0, 2, 2, 1, 0, 0, ...)``."""
+
+    reward: float
+    num_attempts: int
+    num_unique_attempts: int
+    num_claimed_hits: int
+    """Attempts that the trace calls hits."""
+    num_false_hits: int
+    """Attempts called hits that are not."""
+    num_missed_hits: int
+    """Attempts that hit and were called misses."""
+    solved_at: int | None
+    """Tokens after which the reward is earned, end token included; None if never. The reward of
+    the completion cut at budget B is ``solved_at is not None and solved_at <= B``."""
+    attempts_at: tuple[int, ...]
+    """Tokens after which each attempt is complete, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A supervised example. Example: ``Trace(prompt, (12, 3, 40, 1), True)``."""
+
+    prompt: Prompt
+    token_ids: tuple[int, ...]
+    """The completion, end token included."""
+    has_hit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A held-out attempt whose verdict the model is asked for.
+
+    ``token_ids`` ends with the token that calls the attempt a hit; the model recognises a hit
+    when it gives that token a probability above one half. Example: ``Probe((5, 9, 2), 9, True)``.
+    """
+
+    token_ids: tuple[int, ...]
+    num_prompt_tokens: int
+    is_hit: bool
+
+
+class Task(Protocol):
+    """Deterministic in its options and seed; every method may be called in any order."""
+
+    end_token_id: int
+
+    def training_prompt(self, index: int) -> Prompt:
+        """Prompt number ``index`` of the endless, shuffled training stream of the slice."""
+        ...
+
+    def held_out_prompts(self, count: int) -> tuple[Prompt, ...]:
+        """The first ``count`` held-out prompts, both slices evenly, never trained on."""
+        ...
+
+    def trace(self, index: int) -> Trace:
+        """Supervised trace number ``index`` of the endless training stream."""
+        ...
+
+    def probes(self, count: int) -> tuple[Probe, ...]:
+        """``count`` held-out attempts, half of them hits."""
+        ...
+
+    def mark(self, prompt: Prompt, token_ids: Sequence[int]) -> Marks:
+        """Verify a completion; never raises on what a model wrote."""
+        ...
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """The tokens as a person reads them."""
+        ...
+
+    def write_tokenizer(self, folder: Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json in Hugging Face format."""
+        ...

@@ -1,0 +1,1 @@
+"""Vllm_plugin: what runs inside vLLM."""

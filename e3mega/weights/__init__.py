@@ -1,0 +1,1 @@
+"""Weights: HF-named tensors streamed from shards, transfer engines and the canary."""

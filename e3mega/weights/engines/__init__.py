@@ -1,0 +1,1 @@
+"""Engines: weight transfer into vLLM, both ends."""
