@@ -2,6 +2,8 @@
 
 from enum import Enum
 
+from pydantic import Field
+
 from e3mega.options import Options, Positive, PositiveFloat
 
 
@@ -29,5 +31,5 @@ class GenerationOptions(Options):
     """Longest wait for one request."""
     sync_deadline_s: PositiveFloat = 60.0
     """Longest wait for one weight sync."""
-    server_args: dict[str, str | int | float | bool] = {}
+    server_args: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Further arguments of vLLM's server, by their long names with underscores."""
