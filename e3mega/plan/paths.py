@@ -51,6 +51,10 @@ class RunPaths:
         """Commands to the learner and its replies, one attempt a folder."""
         return self.run_dir / "commands"
 
+    def attempt_commands(self, attempt: int) -> Path:
+        """The folder of one attempt's commands and replies, numbered from 0."""
+        return self.commands / f"attempt_{attempt:03d}"
+
     @property
     def checkpoints(self) -> Path:
         """Complete and unfinished checkpoints."""
@@ -96,3 +100,18 @@ class RunPaths:
         """Weights on their way to servers of this machine; removed at the end of a run."""
         digest = hashlib.sha256(str(self.run_dir.resolve()).encode()).hexdigest()[:16]
         return Path("/dev/shm") / f"e3mega-{digest}"
+
+
+def command_file(folder: Path, index: int) -> Path:
+    """The command with this index in an attempt's folder."""
+    return folder / f"{index:06d}.json"
+
+
+def reply_file(folder: Path, index: int) -> Path:
+    """The reply to the command with this index."""
+    return folder / f"{index:06d}.reply.json"
+
+
+def unfinished(path: Path) -> Path:
+    """Where a file is written before it is renamed to ``path``; same folder, hidden."""
+    return path.with_name(f".{path.name}.unfinished")
