@@ -39,12 +39,16 @@ def write_batch(path: Path, batch: PackedBatch) -> None:
     write_whole(path, save(arrays, metadata=metadata))
 
 
+def _open(path: Path) -> tuple[dict[str, str], dict[str, Array]]:
+    file: Any  # safetensors' stub of safe_open leaves the handle untyped
+    with safe_open(path, framework="numpy") as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in ARRAY_NAMES}
+
+
 def read_batch(path: Path) -> PackedBatch:
     """Read a batch; RecordError names the file when it is missing, cut, or changed."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            arrays: dict[str, Array] = {name: file.get_tensor(name) for name in ARRAY_NAMES}
+        metadata, arrays = _open(path)
     except (SafetensorError, OSError) as error:
         raise RecordError(f"{path}: not a packed batch: {error}; remove it and resume") from error
     header = metadata.get("header", "")

@@ -1,7 +1,9 @@
 """Countdown: reach a target from given numbers, each used once."""
 
 from enum import Enum
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from e3mega.options import Fraction, Options, Positive
 
@@ -22,17 +24,17 @@ class CountdownOptions(Options):
 
     kind: Literal["countdown"]
     """Names the task."""
-    num_numbers: Positive = 3
+    num_numbers: Annotated[int, Field(ge=2, le=4)] = 3
     """Numbers given in a problem."""
     max_number: Positive = 9
     """Given numbers are 1 to this."""
     max_value: Positive = 99
     """Targets and intermediate values are 0 to this."""
-    operators: str = "+-*"
-    """Operators that may be used."""
+    operators: Annotated[str, Field(pattern=r"^[-+*/]+$")] = "+-*"
+    """Operators that may be used; a division must come out even."""
     half: Half = Half.ALL
     """Which half of the problems by difficulty."""
-    held_out_frac: Fraction = 0.25
+    held_out_frac: Fraction = 0.35
     """Share of all problems kept for evaluation and never trained on."""
     trace_hit_frac: Fraction = 0.5
     """Share of supervised traces that contain a hit."""

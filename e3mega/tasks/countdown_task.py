@@ -1,0 +1,123 @@
+"""Countdown as a task: prompts, traces, probes, marks and the tokenizer."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+
+from e3mega.errors import E3Error
+from e3mega.tasks.countdown import CountdownOptions, Half
+from e3mega.tasks.countdown_language import (
+    END,
+    problem_text,
+    prompt_text,
+    read_problem,
+    vocabulary,
+)
+from e3mega.tasks.countdown_problems import Problem, split_problems
+from e3mega.tasks.countdown_traces import TraceWriter
+from e3mega.tasks.countdown_verifier import CountdownVerifier
+from e3mega.tasks.interface import Marks, Probe, Prompt, Trace
+from e3mega.tasks.shuffled_stream import ShuffledStream
+from e3mega.tasks.word_tokenizer import WordTokenizer
+
+# Every random stream of the task has a number of its own behind the seed; 1 is the split.
+_PROMPTS, _TRACE_PROMPTS, _TRACES, _HELD_OUT, _PROBES = 2, 3, 4, 5, 6
+
+
+class CountdownTask:
+    """The task of one stage; see ``interface.Task``.
+
+    Options that say how traces look and which half is trained do not move the held-out split.
+    """
+
+    def __init__(self, options: CountdownOptions, seed: int) -> None:
+        self._tokenizer = WordTokenizer(vocabulary(options))
+        self._verifier = CountdownVerifier(self._tokenizer, options.num_numbers)
+        self.end_token_id = self._tokenizer.id_of[END]
+        split = split_problems(options, seed)
+        halves = (Half.EASY, Half.HARD) if options.half is Half.ALL else (options.half,)
+        self._training = [(half, p) for half in halves for p in split.training[half]]
+        easy, hard = split.held_out[Half.EASY], split.held_out[Half.HARD]
+        pairs = (((Half.EASY, e), (Half.HARD, h)) for e, h in zip(easy, hard, strict=False))
+        self._held_out = list(chain.from_iterable(pairs))
+        size, parts = len(self._training), options.num_numbers
+        self._prompts = ShuffledStream(size, num_parts=parts, entropy=(seed, _PROMPTS))
+        self._trace_prompts = ShuffledStream(size, num_parts=parts, entropy=(seed, _TRACE_PROMPTS))
+        self._orders = ShuffledStream(
+            max(1, len(self._held_out)), num_parts=parts, entropy=(seed, _HELD_OUT)
+        )
+        self._writer = TraceWriter(options, (seed, _TRACES))
+        self._probe_writer = TraceWriter(options, (seed, _PROBES))
+        self._read = lru_cache(maxsize=4096)(read_problem)
+
+    @property
+    def num_held_out(self) -> int:
+        """Held-out prompts there are, half of them of each slice."""
+        return len(self._held_out)
+
+    @property
+    def num_training(self) -> int:
+        """Problems of the slice that may be trained on."""
+        return len(self._training)
+
+    def _prompt(self, half: Half, problem: Problem, order: Sequence[int]) -> Prompt:
+        numbers = [problem.numbers[i] for i in order]
+        return Prompt(
+            problem_text(numbers, problem.target),
+            self._tokenizer.ids(prompt_text(numbers, problem.target)),
+            half.value,
+        )
+
+    def training_prompt(self, index: int) -> Prompt:
+        """Prompt number ``index``: each problem of the slice once an epoch, numbers shuffled."""
+        position, order = self._prompts.at(index)
+        return self._prompt(*self._training[position], order)
+
+    def held_out_prompts(self, count: int) -> tuple[Prompt, ...]:
+        """The first ``count`` held-out prompts, easy and hard by turns.
+
+        Raises E3Error when there are fewer.
+        """
+        if count > len(self._held_out):
+            raise E3Error(
+                f"task: asked for {count} held-out Countdown problems; there are "
+                f"{len(self._held_out)}; raise task.held_out_frac or lower the evaluation's count"
+            )
+        return tuple(self._held_out_prompt(index) for index in range(count))
+
+    def _held_out_prompt(self, index: int) -> Prompt:
+        _, order = self._orders.at(index)
+        return self._prompt(*self._held_out[index], order)
+
+    def trace(self, index: int) -> Trace:
+        """Supervised trace number ``index`` on a training problem of the slice."""
+        position, order = self._trace_prompts.at(index)
+        half, problem = self._training[position]
+        text, has_hit = self._writer.completion(index, problem)
+        return Trace(self._prompt(half, problem, order), self._tokenizer.ids(text), has_hit)
+
+    def probes(self, count: int) -> tuple[Probe, ...]:
+        """Probes on held-out problems from the last one back, hits and misses by turns."""
+        assert self._held_out, "probes need held-out problems"
+        return tuple(self._probe(index) for index in range(count))
+
+    def _probe(self, index: int) -> Probe:
+        position = len(self._held_out) - 1 - index // 2 % len(self._held_out)
+        prompt = self._held_out_prompt(position)
+        is_hit = index % 2 == 0
+        text = self._probe_writer.probe(index, self._held_out[position][1], is_hit=is_hit)
+        return Probe(prompt.token_ids + self._tokenizer.ids(text), len(prompt.token_ids), is_hit)
+
+    def mark(self, prompt: Prompt, token_ids: Sequence[int]) -> Marks:
+        """Verify a completion; never raises on what a model wrote."""
+        numbers, target = self._read(prompt.problem)
+        return self._verifier.mark(numbers, target, token_ids)
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """The tokens as words."""
+        return self._tokenizer.text(token_ids)
+
+    def write_tokenizer(self, folder: Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json in Hugging Face format."""
+        self._tokenizer.write(folder)
