@@ -1,0 +1,39 @@
+"""What a job computes on: device type, collective backend, and this process's place among ranks."""
+
+import os
+from dataclasses import dataclass
+
+CPU = "cpu"
+GPU = "cuda"
+"""torch's name for NVIDIA GPUs."""
+
+_BACKENDS = {CPU: "gloo", GPU: "nccl"}
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRank:
+    """This process's place in its job, as torchrun tells it. Example: ``ProcessRank(1, 4, 1)``."""
+
+    world_rank: int
+    world_size: int
+    local_rank: int
+    """Number of the process on its machine; the GPU it uses."""
+
+
+def process_rank() -> ProcessRank:
+    """Read RANK, WORLD_SIZE and LOCAL_RANK; a process started alone is rank 0 of 1."""
+    return ProcessRank(
+        world_rank=int(os.environ.get("RANK", "0")),
+        world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+    )
+
+
+def torch_device_type(is_gpu: bool) -> str:
+    """torch's name of the device type."""
+    return GPU if is_gpu else CPU
+
+
+def collective_backend(device_type: str) -> str:
+    """The torch.distributed backend of a device type."""
+    return _BACKENDS[device_type]
