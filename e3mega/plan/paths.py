@@ -91,6 +91,14 @@ class RunPaths:
         """The batch that the optimizer step with this global number consumes."""
         return self.batches / stage / f"step_{step:06d}.safetensors"
 
+    def round_rows(self, purpose: str, stage: str, round: int) -> Path:
+        """The Parquet file of a finished round's rollouts."""
+        return self.rollouts / purpose / stage / f"round_{round:06d}.parquet"
+
+    def round_journal(self, purpose: str, stage: str, round: int) -> Path:
+        """The finished groups of a round that is still being generated, one JSON line each."""
+        return self.rollouts / purpose / stage / f"round_{round:06d}.jsonl"
+
     def checkpoint(self, step: int) -> Path:
         """The checkpoint after this many finished steps."""
         return self.checkpoints / f"step_{step:06d}"

@@ -40,8 +40,8 @@ def write_batch(path: Path, batch: PackedBatch) -> None:
 
 
 def _open(path: Path) -> tuple[dict[str, str], dict[str, Array]]:
-    file: Any  # safetensors' stub of safe_open leaves the handle untyped
-    with safe_open(path, framework="numpy") as file:
+    open_file: Any = safe_open  # its stub leaves the handle untyped
+    with open_file(path, framework="numpy") as file:
         return file.metadata() or {}, {name: file.get_tensor(name) for name in ARRAY_NAMES}
 
 

@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+from e3mega.plan.paths import unfinished
+
 
 def write_whole(path: Path, data: bytes) -> None:
     """Put ``data`` at ``path`` in one rename, flushed to the disk; parent folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = unfinished(path)
     with partial.open("wb") as file:
         file.write(data)
         file.flush()
