@@ -44,7 +44,7 @@ def write_batch(path: Path, batch: PackedBatch) -> None:
 def _open(path: Path) -> tuple[str, dict[str, Array]]:
     open_file: Any = safe_open  # its stub leaves the handle untyped
     with open_file(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
+        metadata: dict[str, str] = file.metadata() or {}
         return metadata.get(_METADATA_KEY, "{}"), {
             name: file.get_tensor(name) for name in ARRAY_NAMES
         }
