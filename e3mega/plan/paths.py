@@ -91,6 +91,10 @@ class RunPaths:
         """The batch that the optimizer step with this global number consumes."""
         return self.batches / stage / f"step_{step:06d}.safetensors"
 
+    def rollouts_for(self, purpose: str) -> Path:
+        """Rollouts of one purpose: a folder for each stage, in it the rounds."""
+        return self.rollouts / purpose
+
     def round_rows(self, purpose: str, stage: str, round: int) -> Path:
         """The Parquet file of a finished round's rollouts."""
         return self.rollouts / purpose / stage / f"round_{round:06d}.parquet"

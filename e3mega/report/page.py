@@ -1,0 +1,172 @@
+"""The report: one self-contained HTML page from one or several run folders."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
+
+from e3mega.report.cards import cards_html
+from e3mega.report.drawing import Drawing, FigureRow
+from e3mega.report.figures import draw_figures
+from e3mega.report.headline import headline_html
+from e3mega.report.rollouts import read_shown_rollouts
+from e3mega.report.runs import Cohort, Event, Run, cohorts_of, number, read_run
+from e3mega.rollout.whole_file import write_whole
+from e3mega.spec.schema.run import LoggingOptions
+
+
+def write_report(run_dirs: list[Path]) -> Path:
+    """Write the page of these runs into the first run's folder; its path.
+
+    Raises RecordError when a folder holds no run. What a run has no data for is left out and
+    listed at the end of the page.
+    """
+    runs = [read_run(run_dir) for run_dir in run_dirs]
+    out = runs[0].paths.report
+    write_whole(out, page_html(runs).encode())
+    return out
+
+
+def page_html(runs: Sequence[Run]) -> str:
+    """The page as text."""
+    cohorts = cohorts_of(runs)
+    drawn, missing = draw_figures(cohorts)
+    sections = [(row.name, row.title, _figure_html(row, drawing)) for row, drawing in drawn]
+    absent = [f"{row.title} (needs: {row.needs})" for row in missing]
+    for name, title, body, needs in (
+        ("rollouts", "Rollouts to read", _rollouts_html(runs), "recorded rollouts"),
+        ("ledger", "Ledger", _ledger_html(cohorts), "ledger"),
+        ("spec", "Resolved spec", _spec_html(runs), "resolved.yaml"),
+    ):
+        if body:
+            sections.append((name, title, body))
+        else:
+            absent.append(f"{title} (needs: {needs})")
+    if absent:
+        items = "".join(f"<li>{escape(item)}</li>" for item in absent)
+        sections.append(("missing", "Left out", f'<ul class="missing">{items}</ul>'))
+    links = "".join(f'<a href="#{name}">{escape(title)}</a>' for name, title, _ in sections)
+    body = "".join(
+        f'<section id="{name}"><h2>{escape(title)}</h2>{inner}</section>'
+        for name, title, inner in sections
+    )
+    content = f"<main>{headline_html(cohorts)}<nav>{links}</nav>{body}{_footer(runs)}</main>"
+    return _document(", ".join(cohort.label for cohort in cohorts), content)
+
+
+def _document(title: str, content: str) -> str:
+    style = _asset("page.css")
+    script = _asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # Only this very script may run, and nothing may be fetched, whatever a model wrote.
+    policy = (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="data:,">'
+        f"<title>e3mega report: {escape(title)}</title><style>{style}</style></head>"
+        f"<body>{content}<script>{script}</script></body></html>\n"
+    )
+
+
+def _asset(name: str) -> str:
+    return files("e3mega.report").joinpath(name).read_text(encoding="utf-8").strip()
+
+
+def _figure_html(row: FigureRow, drawing: Drawing) -> str:
+    panels = "".join(
+        f"<figure><figcaption><h3>{escape(panel.title)}</h3></figcaption>{panel.svg}</figure>"
+        for panel in drawing.panels
+    )
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in drawing.notes)
+    csv = quote(drawing.table.csv())
+    # Three panels fill a row on a desktop; words stand beside fewer and below as many.
+    place = "words below" if len(drawing.panels) % 3 == 0 else "words"
+    words = (
+        f'<div class="{place}"><p>{escape(row.how_to_read)}</p>{notes}'
+        f'<p><a download="{row.name}.csv" href="data:text/csv;charset=utf-8,{csv}">'
+        f"{row.name}.csv</a>, {len(drawing.table.rows)} rows</p></div>"
+    )
+    return f'<div class="panels">{panels}{words}</div>'
+
+
+def _rollouts_html(runs: Sequence[Run]) -> str:
+    # A run without a readable plan cannot say how many to show; the schema knows.
+    plan = runs[0].plan
+    count = (plan.logging if plan is not None else LoggingOptions()).num_report_rollouts
+    share = max(1, count // len(runs))
+    shown = [rollout for run in runs for rollout in read_shown_rollouts(run, share)]
+    if not shown:
+        return ""
+    how = "A mix of stages and outcomes. Each line is one attempt; the answer is highlighted."
+    return f'<p class="how">{how}</p>{cards_html(shown, with_run=len(runs) > 1)}'
+
+
+def _ledger_html(cohorts: Sequence[Cohort]) -> str:
+    runs = [run for cohort in cohorts for run in cohort.runs if run.of("ledger")]
+    if not runs:
+        return ""
+    last = [
+        _flat(max(run.of("ledger"), key=lambda event: number(event, "version"))) for run in runs
+    ]
+    fields = dict.fromkeys(
+        key for event in last for key in event if key not in ("time", "event", "version")
+    )
+    head = "".join(f"<th>{escape(run.name)}, seed {run.seed}</th>" for run in runs)
+    rows = "".join(
+        f"<tr><td>{escape(field)}</td>"
+        + "".join(f"<td>{_count(event.get(field))}</td>" for event in last)
+        + "</tr>"
+        for field in fields
+    )
+    return (
+        '<p class="how">Where every prompt, rollout and token went, at the end of the run.</p>'
+        f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _flat(event: Event) -> Event:
+    flat: Event = {}
+    for key, value in event.items():
+        if isinstance(value, dict):
+            flat.update({f"{key}, {inner}": each for inner, each in _flat(value).items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def _count(value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+    return escape("" if value is None else str(value))
+
+
+def _spec_html(runs: Sequence[Run]) -> str:
+    parts: list[str] = []
+    for run in runs:
+        if not run.paths.resolved.exists():
+            continue
+        spec = escape(run.paths.resolved.read_text(encoding="utf-8", errors="replace"))
+        spec = re.sub(r"(?m)(\s#\s.*)$", r'<span class="origin">\1</span>', spec)
+        name = escape(f"{run.name}, seed {run.seed}")
+        parts.append(f"<details><summary>{name}</summary><pre>{spec}</pre></details>")
+    return "".join(parts)
+
+
+def _footer(runs: Sequence[Run]) -> str:
+    stamps = [
+        f"{run.name}: run fingerprint {run.plan.run_fingerprint[:16]}, e3mega "
+        f"{run.plan.e3mega_version}"
+        for run in runs
+        if run.plan is not None
+    ]
+    return f"<footer>{escape('; '.join(stamps))}</footer>" if stamps else ""
