@@ -9,6 +9,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly UV_VERSION=0.13.9
 readonly STAMP=.venv/e3mega-setup.txt
+# Where the system keeps its certificates uv uses them too: a site's proxy may have its own.
+if [[ -e /etc/ssl/certs/ca-certificates.crt || -e /etc/pki/tls/certs/ca-bundle.crt ]]; then
+    export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}"
+fi
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() {

@@ -17,6 +17,7 @@ from e3mega.rollout.whole_file import write_whole
 
 Array = NDArray[Any]
 
+_METADATA_KEY = "e3mega"
 ARRAY_NAMES = tuple(field.name for field in fields(PackedBatch) if field.name.endswith("_NT"))
 HEADER_NAMES = tuple(field.name for field in fields(PackedBatch) if field.name not in ARRAY_NAMES)
 
@@ -35,24 +36,29 @@ def write_batch(path: Path, batch: PackedBatch) -> None:
     arrays: dict[str, Array] = {
         name: np.ascontiguousarray(getattr(batch, name)) for name in ARRAY_NAMES
     }
-    metadata = {"header": header, "crc32": _checksum(header, arrays)}
-    write_whole(path, save(arrays, metadata=metadata))
+    # One key, since safetensors writes several in an order that changes from call to call.
+    about = json.dumps({"header": header, "crc32": _checksum(header, arrays)})
+    write_whole(path, save(arrays, metadata={_METADATA_KEY: about}))
 
 
-def _open(path: Path) -> tuple[dict[str, str], dict[str, Array]]:
+def _open(path: Path) -> tuple[str, dict[str, Array]]:
     open_file: Any = safe_open  # its stub leaves the handle untyped
     with open_file(path, framework="numpy") as file:
-        return file.metadata() or {}, {name: file.get_tensor(name) for name in ARRAY_NAMES}
+        metadata: dict[str, str] = file.metadata() or {}
+        return metadata.get(_METADATA_KEY, "{}"), {
+            name: file.get_tensor(name) for name in ARRAY_NAMES
+        }
 
 
 def read_batch(path: Path) -> PackedBatch:
     """Read a batch; RecordError names the file when it is missing, cut, or changed."""
     try:
-        metadata, arrays = _open(path)
+        about, arrays = _open(path)
     except (SafetensorError, OSError) as error:
         raise RecordError(f"{path}: not a packed batch: {error}; remove it and resume") from error
-    header = metadata.get("header", "")
-    if metadata.get("crc32") != _checksum(header, arrays):
+    written: dict[str, str] = json.loads(about)
+    header = written.get("header", "")
+    if written.get("crc32") != _checksum(header, arrays):
         raise RecordError(
             f"{path}: the checksum of the packed batch is not the one it was written with; "
             "remove it and resume"

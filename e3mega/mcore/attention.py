@@ -1,0 +1,198 @@
+"""Attention over packed sequences on torch's scaled-dot-product attention.
+
+The sequences of a bin are copied into padded blocks, one block for each class of lengths (up to a
+power of two, so that padding at most doubles a block), attended to causally, and copied back. It
+is exact: a padding row is never before a real row of its sequence, so no real row attends to it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from megatron.core.packed_seq_params import PackedSeqParams
+from megatron.core.transformer.transformer_config import TransformerConfig
+from torch.nn.functional import scaled_dot_product_attention
+
+# Shape letters: T tokens of a bin, R rows of all padded blocks, S sequences and L length of a
+# block, H heads of this rank, D width of a head, E half of it.
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows [start, stop) of the padded rows: ``num_sequences`` sequences of ``length`` rows."""
+
+    start: int
+    stop: int
+    num_sequences: int
+    length: int
+
+
+@dataclass
+class PackedSequences(PackedSeqParams):
+    """What attention needs to know of a bin; made once, used by every layer."""
+
+    blocks: tuple[Block, ...] = ()
+    source_R: torch.Tensor | None = None
+    """Token of the bin that each padded row copies."""
+    row_T: torch.Tensor | None = None
+    """Padded row of each token of the bin."""
+    cosine_TE: torch.Tensor | None = None
+    """Rotary cosines of each token's position in its sequence, fp32."""
+    sine_TE: torch.Tensor | None = None
+
+
+def packed_sequences(
+    positions_T: torch.Tensor, *, head_dim: int, rope_theta: float, device: torch.device
+) -> PackedSequences:
+    """Describe a bin whose positions (on the host) restart at 0 with every sequence."""
+    num_tokens = positions_T.numel()
+    starts = torch.nonzero(positions_T == 0).flatten()
+    ends = torch.cat([starts[1:], starts.new_tensor([num_tokens])])
+    lengths = (ends - starts).tolist()
+    by_class: dict[int, list[int]] = {}
+    for sequence, length in enumerate(lengths):
+        by_class.setdefault((length - 1).bit_length(), []).append(sequence)
+    blocks: list[Block] = []
+    sources: list[torch.Tensor] = []
+    row_T = torch.empty(num_tokens, dtype=torch.long)
+    first_row = 0
+    for _, members in sorted(by_class.items()):
+        length = max(lengths[sequence] for sequence in members)
+        chosen = torch.tensor(members)
+        offsets = torch.arange(length)
+        # Rows past the end of a sequence copy its last token; what they give is dropped.
+        source_SL = torch.minimum(starts[chosen, None] + offsets, ends[chosen, None] - 1)
+        rows_SL = first_row + torch.arange(source_SL.numel()).view_as(source_SL)
+        is_real_SL = starts[chosen, None] + offsets < ends[chosen, None]
+        row_T[source_SL[is_real_SL]] = rows_SL[is_real_SL]
+        blocks.append(Block(first_row, first_row + source_SL.numel(), len(members), length))
+        sources.append(source_SL.flatten())
+        first_row += source_SL.numel()
+    half = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
+    angles_TE = positions_T.float()[:, None] / rope_theta**half
+    cu_seqlens = torch.cat([starts, starts.new_tensor([num_tokens])]).to(torch.int32).to(device)
+    return PackedSequences(
+        qkv_format="thd",
+        cu_seqlens_q=cu_seqlens,
+        cu_seqlens_kv=cu_seqlens,
+        max_seqlen_q=max(lengths),
+        max_seqlen_kv=max(lengths),
+        blocks=tuple(blocks),
+        source_R=torch.cat(sources).to(device),
+        row_T=row_T.to(device),
+        cosine_TE=angles_TE.cos().to(device),
+        sine_TE=angles_TE.sin().to(device),
+    )
+
+
+class PackedAttention(torch.nn.Module):
+    """Rotary embedding and causal attention within each sequence of a bin.
+
+    A ``core_attention`` of a ModuleSpec; its queries, keys and values are the heads of this
+    tensor-parallel rank. The model is built without a position embedding, since the rotation is
+    done here, once a layer and for all sequences of the bin together: Megatron's own rotation
+    loops over the sequences.
+    """
+
+    def __init__(self, config: TransformerConfig, **_: object) -> None:
+        super().__init__()
+        assert config.attention_dropout == 0.0, "attention dropout is not supported"
+
+    def forward(
+        self,
+        query_THD: torch.Tensor,
+        key_THD: torch.Tensor,
+        value_THD: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        /,
+        *,
+        packed_seq_params: PackedSequences,
+        **_: object,
+    ) -> torch.Tensor:
+        """Attended values, (T, H * D)."""
+        packed = packed_seq_params
+        query_THD = rotate(query_THD, packed.cosine_TE, packed.sine_TE)
+        key_THD = rotate(key_THD, packed.cosine_TE, packed.sine_TE)
+        query_RHD, key_RHD, value_RHD = (
+            _ToRows.apply(x_THD, packed.source_R, packed.row_T)
+            for x_THD in (query_THD, key_THD, value_THD)
+        )
+        attended = [_attend(query_RHD, key_RHD, value_RHD, block) for block in packed.blocks]
+        attended_RHD = attended[0] if len(attended) == 1 else torch.cat(attended)
+        attended_THD = _FromRows.apply(attended_RHD, packed.row_T)
+        return attended_THD.flatten(1)  # type: ignore  # apply is untyped
+
+
+def _attend(
+    query_RHD: torch.Tensor, key_RHD: torch.Tensor, value_RHD: torch.Tensor, block: Block
+) -> torch.Tensor:
+    """Causal attention within the sequences of one block; (rows of the block, H, D)."""
+    query, key, value = (
+        x_RHD[block.start : block.stop]
+        .unflatten(0, (block.num_sequences, block.length))
+        .transpose(1, 2)
+        for x_RHD in (query_RHD, key_RHD, value_RHD)
+    )
+    attended = scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+    return attended.transpose(1, 2).flatten(0, 1)
+
+
+class _ToRows(torch.autograd.Function):
+    """Copies tokens into padded rows. Gradients of padding rows are zero, so they are dropped."""
+
+    @staticmethod
+    def forward(ctx, x_THD, source_R, row_T):
+        ctx.save_for_backward(row_T)
+        return x_THD.index_select(0, source_R)
+
+    @staticmethod
+    def backward(ctx, grad_RHD):
+        (row_T,) = ctx.saved_tensors
+        return grad_RHD.index_select(0, row_T), None, None
+
+
+class _FromRows(torch.autograd.Function):
+    """Copies the rows that hold tokens back into the order of the bin."""
+
+    @staticmethod
+    def forward(ctx, x_RHD, row_T):
+        ctx.save_for_backward(row_T)
+        ctx.num_rows = x_RHD.shape[0]
+        return x_RHD.index_select(0, row_T)
+
+    @staticmethod
+    def backward(ctx, grad_THD):
+        (row_T,) = ctx.saved_tensors
+        grad_RHD = grad_THD.new_zeros(ctx.num_rows, *grad_THD.shape[1:])
+        return grad_RHD.index_copy_(0, row_T, grad_THD), None
+
+
+def rotate(x_THD: torch.Tensor, cosine_TE: torch.Tensor, sine_TE: torch.Tensor) -> torch.Tensor:
+    """Rotary embedding in the layout of Hugging Face models: halves of a head are the pairs."""
+    return _Rotate.apply(x_THD, cosine_TE, sine_TE)  # type: ignore  # apply is untyped
+
+
+class _Rotate(torch.autograd.Function):
+    """A rotation; its gradient is the rotation by the opposite angle."""
+
+    @staticmethod
+    def forward(ctx, x_THD, cosine_TE, sine_TE):
+        ctx.save_for_backward(cosine_TE, sine_TE)
+        return _rotated(x_THD, cosine_TE, sine_TE)
+
+    @staticmethod
+    def backward(ctx, grad_THD):
+        cosine_TE, sine_TE = ctx.saved_tensors
+        return _rotated(grad_THD, cosine_TE, -sine_TE), None, None
+
+
+def _rotated(x_THD: torch.Tensor, cosine_TE: torch.Tensor, sine_TE: torch.Tensor) -> torch.Tensor:
+    cosine_T1E = cosine_TE.unsqueeze(1).to(x_THD.dtype)
+    sine_T1E = sine_TE.unsqueeze(1).to(x_THD.dtype)
+    first, second = x_THD.chunk(2, dim=-1)
+    out_THD = torch.empty(x_THD.shape, dtype=x_THD.dtype, device=x_THD.device)
+    out_first, out_second = out_THD.chunk(2, dim=-1)
+    torch.mul(first, cosine_T1E, out=out_first)
+    out_first.addcmul_(second, sine_T1E, value=-1)
+    torch.mul(second, cosine_T1E, out=out_second)
+    out_second.addcmul_(first, sine_T1E)
+    return out_THD

@@ -1,0 +1,82 @@
+"""Lets Megatron-Core run on the CPU: the one stand-in for what it asks of CUDA.
+
+Megatron-Core names the device ``cuda`` in its factories, reads ``torch.cuda`` for the current
+device and streams, and its distributed optimizer checks for the string ``torch.cuda.FloatTensor``.
+``install`` answers all of that for the CPU by replacing a few functions of this process; a
+``TorchFunctionMode`` would do the same at a cost on every tensor operation. Nothing here touches
+numbers.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from megatron.core.tensor_parallel import random as megatron_random
+
+_FACTORIES = ("tensor", "zeros", "ones", "empty", "full", "arange", "rand", "randn")
+
+_is_installed = False
+
+
+class _Stream:
+    """Stands in for a CUDA stream: work on the CPU is already in order."""
+
+    def wait_stream(self, stream: object) -> None:
+        """Nothing to wait for."""
+
+    def wait_event(self, event: object) -> None:
+        """Nothing to wait for."""
+
+    def synchronize(self) -> None:
+        """Nothing to wait for."""
+
+
+_STREAM = _Stream()
+
+
+def install() -> None:
+    """Replace what Megatron-Core needs; called once, before any of its objects is built."""
+    global _is_installed
+    if _is_installed:
+        return
+    _is_installed = True
+    for name in _FACTORIES:
+        setattr(torch, name, _on_cpu(getattr(torch, name)))
+    _replace_tensor_methods()
+    cuda: Any = torch.cuda
+    cuda.current_device = lambda: "cpu"
+    cuda.synchronize = lambda device=None: None
+    cuda.set_device = lambda device: None
+    cuda.empty_cache = lambda: None
+    cuda.Stream = lambda *args, **kwargs: _STREAM
+    cuda.current_stream = lambda device=None: _STREAM
+    cuda.stream = lambda stream: contextlib.nullcontext()
+    cuda.manual_seed = torch.manual_seed
+    cuda.get_rng_state = lambda device="cpu": torch.get_rng_state()
+    cuda.set_rng_state = lambda state, device="cpu": torch.set_rng_state(state)
+    rng: Any = megatron_random
+    rng._get_cuda_rng_state = lambda *args, **kwargs: torch.get_rng_state()
+    rng._set_cuda_rng_state = lambda state, *args, **kwargs: torch.set_rng_state(state)
+
+
+def _on_cpu(factory: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def make(*args: Any, **kwargs: Any) -> torch.Tensor:
+        device = kwargs.get("device")
+        if isinstance(device, str) and device.startswith("cuda"):
+            kwargs["device"] = "cpu"
+        return factory(*args, **kwargs)
+
+    return make
+
+
+def _replace_tensor_methods() -> None:
+    tensor: Any = torch.Tensor
+    type_of = tensor.type
+
+    def type_as_if_on_cuda(self: torch.Tensor, *args: Any, **kwargs: Any) -> object:
+        answer = type_of(self, *args, **kwargs)
+        return answer.replace("torch.", "torch.cuda.") if isinstance(answer, str) else answer
+
+    tensor.type = type_as_if_on_cuda
+    tensor.cuda = lambda self, *args, **kwargs: self

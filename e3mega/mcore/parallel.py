@@ -1,0 +1,116 @@
+"""Sets up and tears down Megatron-Core's global parallel state."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from megatron.core.process_groups_config import ProcessGroupCollection
+from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
+
+from e3mega.device import CPU, ProcessRank, collective_backend, torch_device_type
+from e3mega.errors import JobError
+from e3mega.mcore import cpu
+from e3mega.spec.schema.layout import Device, LearnerLayout
+
+_COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+_IDLE_TIMEOUT = timedelta(days=30)
+"""Ranks wait in the control group while the tier generates; a dead peer ends that wait at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankGrid:
+    """This rank's place in the grid, and the groups it talks to.
+
+    World ranks are laid out tp fastest, then dp, then pp.
+    """
+
+    process: ProcessRank
+    device: torch.device
+    tp: int
+    tp_rank: int
+    pp: int
+    pp_rank: int
+    dp: int
+    dp_rank: int
+    groups: ProcessGroupCollection
+    control: dist.ProcessGroup
+    """All ranks, over gloo, for objects; waits as long as the peers live."""
+
+    @property
+    def is_first_stage(self) -> bool:
+        """Whether this rank holds the embedding."""
+        return self.pp_rank == 0
+
+    @property
+    def is_last_stage(self) -> bool:
+        """Whether this rank computes logits and the loss."""
+        return self.pp_rank == self.pp - 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is world rank 0, which talks to the loop and the servers."""
+        return self.process.world_rank == 0
+
+    def world_rank_of(self, *, tp_rank: int, dp_rank: int, pp_rank: int) -> int:
+        """The world rank at a place of the grid."""
+        return tp_rank + self.tp * (dp_rank + self.dp * pp_rank)
+
+
+def init_parallel(
+    layout: LearnerLayout, process: ProcessRank, *, seed: int, init_method: str = "env://"
+) -> RankGrid:
+    """Join the job's process group and build Megatron-Core's parallel state; all ranks call it.
+
+    ``init_method`` is torch's: ``env://`` under torchrun, ``file://...`` for forked ranks. Raises
+    JobError when the number of ranks is not the grid's.
+    """
+    size = layout.tp * layout.pp * layout.dp
+    if process.world_size != size:
+        raise JobError(
+            f"learner: {process.world_size} ranks were started, but layout.learner is tp "
+            f"{layout.tp} x pp {layout.pp} x dp {layout.dp} = {size}; start {size} ranks"
+        )
+    device_type = torch_device_type(layout.device is Device.GPU)
+    if device_type == CPU:
+        cpu.install()
+        device = torch.device(device_type)
+    else:
+        device = torch.device(device_type, process.local_rank)
+        torch.accelerator.set_device_index(process.local_rank)
+    torch.set_num_threads(layout.threads_per_rank)
+    dist.init_process_group(
+        collective_backend(device_type),
+        init_method=init_method,
+        rank=process.world_rank,
+        world_size=size,
+        timeout=_COLLECTIVE_TIMEOUT,
+    )
+    parallel_state.initialize_model_parallel(
+        tensor_model_parallel_size=layout.tp,
+        pipeline_model_parallel_size=layout.pp,
+        distributed_timeout_minutes=_COLLECTIVE_TIMEOUT.seconds // 60,
+        create_gloo_process_groups=False,
+    )
+    model_parallel_cuda_manual_seed(seed)
+    control = dist.new_group(timeout=_IDLE_TIMEOUT, backend=collective_backend(CPU))
+    assert control is not None, "every rank is a member of the control group"
+    return RankGrid(
+        process=process,
+        device=device,
+        tp=layout.tp,
+        tp_rank=parallel_state.get_tensor_model_parallel_rank(),
+        pp=layout.pp,
+        pp_rank=parallel_state.get_pipeline_model_parallel_rank(),
+        dp=layout.dp,
+        dp_rank=parallel_state.get_data_parallel_rank(),
+        groups=ProcessGroupCollection.use_mpu_process_groups(),
+        control=control,
+    )
+
+
+def destroy_parallel() -> None:
+    """Leave the process group; the process may then join another grid."""
+    parallel_state.destroy_model_parallel()
+    dist.destroy_process_group()

@@ -1,0 +1,88 @@
+"""Fills the learner's shards from HF-named tensors: seeded random ones or a folder's."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from e3mega.errors import CheckpointError
+from e3mega.families.mapping import HfTensor, Shard, Weight, pieces
+from e3mega.families.registry import weights
+from e3mega.mcore.build import LearnerModel
+
+Reader = Callable[[HfTensor], torch.Tensor]
+"""Gives the whole HF tensor on the host."""
+
+
+def load_weights(learner: LearnerModel, read: Reader) -> None:
+    """Fill this rank's parameters, and the optimizer's main copy of them.
+
+    All ranks call it, each with a reader that gives the same tensors; no collective is involved.
+    """
+    parameters = learner.named_parameters()
+    for weight, name in learner.held_weights():
+        _fill(parameters[name], weight, learner, read)
+    if learner.grid.is_last_stage and not learner.grid.is_first_stage:
+        for weight in weights(learner.model):
+            if weight.copy_name:
+                _fill(parameters[weight.copy_name], weight, learner, read)
+    learner.optimizer.reload_model_params()
+
+
+def random_reader(learner: LearnerModel, seed: int) -> Reader:
+    """Random starting weights that depend on the seed and on the names, not on the rank grid."""
+    norms = {tensor.name for w in weights(learner.model) if w.is_norm for tensor in w.hf}
+    std = learner.model.init_std
+
+    def read(tensor: HfTensor) -> torch.Tensor:
+        if tensor.name in norms:
+            return torch.ones(tensor.shape)
+        digest = hashlib.sha256(f"{seed}:{tensor.name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        return torch.empty(tensor.shape).normal_(0.0, std, generator=generator)
+
+    return read
+
+
+def folder_reader(folder: Path) -> Reader:
+    """Tensors of a Hugging Face folder with safetensors, in one file or several.
+
+    The reader raises CheckpointError when a tensor is missing or of another shape.
+    """
+    index = folder / "model.safetensors.index.json"
+    files: dict[str, str] = {}
+    if index.exists():
+        files = json.loads(index.read_text())["weight_map"]
+
+    def read(tensor: HfTensor) -> torch.Tensor:
+        path = folder / files.get(tensor.name, "model.safetensors")
+        if not path.exists():
+            raise CheckpointError(f"{path} is missing; it should hold {tensor.name}")
+        with safe_open(path, framework="pt") as file:
+            if tensor.name not in file.keys():  # noqa: SIM118  # a safetensors handle, not a dict
+                raise CheckpointError(f"{path} holds no tensor {tensor.name}")
+            value = file.get_tensor(tensor.name)
+        if tuple(value.shape) != tensor.shape:
+            raise CheckpointError(
+                f"{path}: {tensor.name} has shape {tuple(value.shape)}, but the model section "
+                f"of the spec makes it {tensor.shape}; correct the geometry"
+            )
+        return value
+
+    return read
+
+
+def _fill(
+    parameter: torch.nn.Parameter, weight: Weight, learner: LearnerModel, read: Reader
+) -> None:
+    tensors = [read(tensor) for tensor in weight.hf]
+    shares = [
+        tensors[piece.source].narrow(piece.dim, piece.start, piece.stop - piece.start)
+        for piece in pieces(weight, tp_rank=learner.grid.tp_rank, tp=learner.grid.tp)
+    ]
+    shard = torch.cat(shares, dim=1 if weight.shard is Shard.ROW else 0)
+    with torch.no_grad():
+        parameter.copy_(shard)
