@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from megatron.core.tensor_parallel import random as megatron_random
 
 _FACTORIES = ("tensor", "zeros", "ones", "empty", "full", "arange", "rand", "randn")
 
@@ -52,12 +51,6 @@ def install() -> None:
     cuda.Stream = lambda *args, **kwargs: _STREAM
     cuda.current_stream = lambda device=None: _STREAM
     cuda.stream = lambda stream: contextlib.nullcontext()
-    cuda.manual_seed = torch.manual_seed
-    cuda.get_rng_state = lambda device="cpu": torch.get_rng_state()
-    cuda.set_rng_state = lambda state, device="cpu": torch.set_rng_state(state)
-    rng: Any = megatron_random
-    rng._get_cuda_rng_state = lambda *args, **kwargs: torch.get_rng_state()
-    rng._set_cuda_rng_state = lambda state, *args, **kwargs: torch.set_rng_state(state)
 
 
 def _on_cpu(factory: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

@@ -7,7 +7,6 @@ import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
 from megatron.core.process_groups_config import ProcessGroupCollection
-from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
 
 from e3mega.device import CPU, ProcessRank, collective_backend, torch_device_type
 from e3mega.errors import JobError
@@ -59,7 +58,7 @@ class RankGrid:
 
 
 def init_parallel(
-    layout: LearnerLayout, process: ProcessRank, *, seed: int, init_method: str = "env://"
+    layout: LearnerLayout, process: ProcessRank, *, init_method: str = "env://"
 ) -> RankGrid:
     """Join the job's process group and build Megatron-Core's parallel state; all ranks call it.
 
@@ -93,7 +92,6 @@ def init_parallel(
         distributed_timeout_minutes=_COLLECTIVE_TIMEOUT.seconds // 60,
         create_gloo_process_groups=False,
     )
-    model_parallel_cuda_manual_seed(seed)
     control = dist.new_group(timeout=_IDLE_TIMEOUT, backend=collective_backend(CPU))
     assert control is not None, "every rank is a member of the control group"
     return RankGrid(

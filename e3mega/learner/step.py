@@ -1,0 +1,279 @@
+"""One optimizer step, and one scoring pass, over the bins of a packed batch."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from megatron.core.pipeline_parallel import get_forward_backward_func
+from numpy.typing import NDArray
+
+from e3mega.errors import JobError
+from e3mega.learner.logprobs import token_logprobs
+from e3mega.learner.policy_loss import LossInputs, LossTerms, Sum, policy_loss
+from e3mega.learner.schedule import learning_rate
+from e3mega.mcore.attention import PackedSequences, packed_sequences
+from e3mega.mcore.build import LearnerModel
+from e3mega.objective.options import LossOptions
+from e3mega.plan.planfile import StagePlan
+from e3mega.rollout.batch import PackedBatch
+from e3mega.rollout.packing import PAD_TOKEN_ID
+from e3mega.spec.schema.optimizer import OptimizerOptions
+
+# Shape letters: N bins of a batch, M bins of this data-parallel rank, T tokens of a bin, V rows of
+# the vocabulary on this rank.
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _MicroBatch:
+    """One bin as the model takes it; loss inputs stand where their token is predicted."""
+
+    tokens_1T: torch.Tensor
+    positions_1T: torch.Tensor
+    targets_T: torch.Tensor
+    packed: PackedSequences
+    loss: LossInputs
+
+
+def train_step(
+    learner: LearnerModel,
+    batch: PackedBatch,
+    stage: StagePlan,
+    *,
+    stage_step: int,
+    old_logprobs_MT: Floats | None = None,
+) -> dict[str, float]:
+    """Take one optimizer step; returns the metrics that ``records.Reply`` names.
+
+    All ranks call it with the whole batch. ``old_logprobs_MT`` is what ``own_logprobs`` gave for
+    this batch at the start of the round, None where the current ones stand for them. Raises
+    JobError on every rank when the loss or the gradient is not finite.
+    """
+    start = time.perf_counter()
+    rate = learning_rate(stage.optimizer, stage_step=stage_step, max_steps=stage.max_steps)
+    _set_optimizer(learner, stage.optimizer, rate)
+    for chunk in learner.chunks:
+        chunk.zero_grad_buffer()
+    learner.optimizer.zero_grad()
+    terms: list[LossTerms] = []
+    loss_of = partial(_loss, learner, stage.loss, stage.generation.temperature, terms)
+    _run(learner, batch, old_logprobs_MT, loss_of, forward_only=False)
+    sums, ratio_max = _totals(learner, terms)
+    _check_finite(sums[Sum.LOSS], "loss", batch)
+    _, grad_norm, _ = learner.optimizer.step()
+    _check_finite(float(grad_norm), "norm of the gradient", batch)
+    tokens, correct = max(sums[Sum.TOKENS], 1.0), sums[Sum.CORRECT_TOKENS]
+    incorrect_entropy = sums[Sum.ENTROPY] - sums[Sum.CORRECT_ENTROPY]
+    return {
+        "loss": sums[Sum.LOSS],
+        "grad_norm": float(grad_norm),
+        "entropy": sums[Sum.ENTROPY] / tokens,
+        "entropy_correct": sums[Sum.CORRECT_ENTROPY] / max(correct, 1.0),
+        "entropy_incorrect": incorrect_entropy / max(sums[Sum.TOKENS] - correct, 1.0),
+        "learning_rate": rate,
+        "tokens": sums[Sum.TOKENS],
+        "clip_frac": sums[Sum.CLIPPED] / tokens,
+        "ratio_max": ratio_max,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def own_logprobs(learner: LearnerModel, batch: PackedBatch, *, temperature: float) -> Floats | None:
+    """Log-probabilities, at the current weights, of the tokens of this rank's bins.
+
+    (M, T): bins dp_rank, dp_rank + dp, ... of the batch; 0 at the first token of a sequence. None
+    on ranks that are not in the last pipeline stage. All ranks call it.
+    """
+    scored: list[Floats] = []
+    loss_of = partial(_scores, learner, temperature, scored)
+    with torch.no_grad():
+        _run(learner, batch, None, loss_of, forward_only=True)
+    if not learner.grid.is_last_stage:
+        return None
+    logprobs_MT = np.zeros((len(scored), batch.tokens_NT.shape[1]), np.float32)
+    for row, logprobs_T in enumerate(scored):
+        # What stands at the logits of token t is of token t + 1.
+        logprobs_MT[row, 1 : len(logprobs_T)] = logprobs_T[:-1]
+    own_NT = slice(learner.grid.dp_rank, None, learner.grid.dp)
+    return logprobs_MT * (batch.positions_NT[own_NT] > 0)
+
+
+def score(learner: LearnerModel, batch: PackedBatch, *, temperature: float) -> Floats | None:
+    """Log-probabilities of every token of a batch, (N, T), on world rank 0; None elsewhere."""
+    grid = learner.grid
+    own_MT = own_logprobs(learner, batch, temperature=temperature)
+    gathered: list[Floats | None] | None = [None] * grid.process.world_size
+    if grid.process.world_size == 1:
+        return own_MT
+    dist.gather_object(own_MT, gathered if grid.is_main else None, dst=0, group=grid.control)
+    if not grid.is_main:
+        return None
+    logprobs_NT = np.zeros(batch.tokens_NT.shape, np.float32)
+    for dp_rank in range(grid.dp):
+        holder = grid.world_rank_of(tp_rank=0, dp_rank=dp_rank, pp_rank=grid.pp - 1)
+        part = gathered[holder]
+        assert part is not None, "the last stage has the log-probabilities"
+        logprobs_NT[dp_rank :: grid.dp] = part
+    return logprobs_NT
+
+
+def _run(
+    learner: LearnerModel,
+    batch: PackedBatch,
+    old_logprobs_MT: Floats | None,
+    loss_of: Callable[..., object],
+    *,
+    forward_only: bool,
+) -> None:
+    """Megatron's pipeline schedule over this data-parallel rank's bins."""
+    grid = learner.grid
+    num_tokens = _used_tokens(batch)
+    bins = range(grid.dp_rank, len(num_tokens), grid.dp)
+    assert len(num_tokens) % grid.dp == 0, "the number of bins is a multiple of dp"
+    if grid.pp > 1:
+        # Stages exchange activations of one agreed length.
+        num_tokens = [max(num_tokens)] * len(num_tokens)
+
+    def micro_batches() -> Iterator[_MicroBatch]:
+        for row, number in enumerate(bins):
+            old_T = None if old_logprobs_MT is None else old_logprobs_MT[row]
+            yield _micro_batch(learner, batch, number, num_tokens[number], old_T)
+
+    def forward_step(
+        micro_batches: Iterator[_MicroBatch], chunk: torch.nn.Module
+    ) -> tuple[torch.Tensor, Callable[..., object]]:
+        micro = next(micro_batches)
+        output = chunk(micro.tokens_1T, micro.positions_1T, None, packed_seq_params=micro.packed)
+        return output, partial(loss_of, micro)
+
+    get_forward_backward_func()(
+        forward_step_func=forward_step,
+        data_iterator=micro_batches(),
+        model=learner.chunks,
+        num_microbatches=len(bins),
+        seq_length=max(num_tokens),
+        micro_batch_size=1,
+        forward_only=forward_only,
+        collect_non_loss_data=forward_only,
+        pg_collection=grid.groups,
+    )
+
+
+def _used_tokens(batch: PackedBatch) -> list[int]:
+    """Tokens of each bin without its padding, at least one: the padding need not be computed."""
+    last_NT = batch.segments_NT == batch.segments_NT[:, -1:]
+    is_padding_N = ~np.any(last_NT & ((batch.tokens_NT != PAD_TOKEN_ID) | (batch.mask_NT > 0)), 1)
+    used_N = batch.tokens_NT.shape[1] - is_padding_N * last_NT.sum(1)
+    return [max(1, int(used)) for used in used_N]
+
+
+def _micro_batch(
+    learner: LearnerModel, batch: PackedBatch, number: int, num_tokens: int, old_T: Floats | None
+) -> _MicroBatch:
+    device = learner.grid.device
+    span = slice(0, num_tokens)
+    positions_T = torch.from_numpy(batch.positions_NT[number, span].astype(np.int64))
+    tokens_T = torch.from_numpy(batch.tokens_NT[number, span].astype(np.int64))
+    is_continued_T = _shifted(batch.positions_NT[number, span]) > 0
+
+    def floats(values_T: Floats) -> torch.Tensor:
+        return torch.from_numpy(_shifted(values_T[span]) * is_continued_T).to(device)
+
+    return _MicroBatch(
+        tokens_1T=tokens_T[None].to(device),
+        positions_1T=positions_T[None].to(device),
+        targets_T=torch.from_numpy(_shifted(tokens_T.numpy())).to(device),
+        packed=packed_sequences(
+            positions_T,
+            head_dim=learner.model.head_dim,
+            rope_theta=learner.model.rope_theta,
+            device=device,
+        ),
+        loss=LossInputs(
+            mask_T=floats(batch.mask_NT[number]),
+            advantages_T=floats(batch.advantages_NT[number]),
+            rollout_logprobs_T=floats(batch.rollout_logprobs_NT[number]),
+            correct_T=floats(batch.correct_NT[number]),
+            old_logprobs_T=None if old_T is None else floats(old_T),
+            normalizer=batch.normalizer,
+        ),
+    )
+
+
+def _shifted[Scalar: np.generic](values_T: NDArray[Scalar]) -> NDArray[Scalar]:
+    """Entry t + 1 at place t, 0 at the last."""
+    shifted_T = np.zeros_like(values_T)
+    shifted_T[:-1] = values_T[1:]
+    return shifted_T
+
+
+def _logprobs(
+    learner: LearnerModel, temperature: float, micro: _MicroBatch, logits_1TV: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return token_logprobs(
+        logits_1TV[0], micro.targets_T, temperature=temperature, group=learner.grid.groups.tp
+    )
+
+
+def _loss(
+    learner: LearnerModel,
+    options: LossOptions,
+    temperature: float,
+    terms: list[LossTerms],
+    micro: _MicroBatch,
+    logits_1TV: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
+    """What Megatron's schedule asks of a loss: the scalar, a token count, what to keep."""
+    logprobs_T, entropy_T = _logprobs(learner, temperature, micro, logits_1TV)
+    term = policy_loss(logprobs_T, entropy_T, micro.loss, options)
+    terms.append(term)
+    return term.loss, torch.tensor(0, dtype=torch.int, device=logits_1TV.device), {}
+
+
+def _scores(
+    learner: LearnerModel,
+    temperature: float,
+    scored: list[Floats],
+    micro: _MicroBatch,
+    logits_1TV: torch.Tensor,
+    non_loss_data: bool = True,
+) -> None:
+    logprobs_T, _ = _logprobs(learner, temperature, micro, logits_1TV)
+    scored.append(logprobs_T.cpu().numpy())
+
+
+def _set_optimizer(learner: LearnerModel, options: OptimizerOptions, rate: float) -> None:
+    """Give Megatron's optimizer the stage's values for this step."""
+    learner.optimizer.config.clip_grad = options.clip_grad_norm
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rate
+        group["weight_decay"] = options.weight_decay * group["wd_mult"]
+        group["betas"] = (options.beta1, options.beta2)
+        group["eps"] = options.eps
+
+
+def _totals(learner: LearnerModel, terms: list[LossTerms]) -> tuple[list[float], float]:
+    """Sums over all micro-batches and ranks, indexed by ``Sum``, and the largest ratio."""
+    grid = learner.grid
+    own = torch.zeros(len(Sum) + 1, dtype=torch.float64)
+    if grid.is_last_stage and grid.tp_rank == 0:
+        own[: len(Sum)] = torch.stack([term.sums for term in terms]).sum(0).cpu()
+        own[-1] = torch.stack([term.ratio_max for term in terms]).max().cpu()
+    every = [torch.empty_like(own) for _ in range(grid.process.world_size)]
+    dist.all_gather(every, own, group=grid.control)
+    gathered = torch.stack(every)
+    return gathered[:, : len(Sum)].sum(0).tolist(), float(gathered[:, -1].max())
+
+
+def _check_finite(value: float, what: str, batch: PackedBatch) -> None:
+    if not math.isfinite(value):
+        raise JobError(
+            f"learner: stage {batch.stage}, step {batch.step}: the {what} is {value}; "
+            "a lower optimizer.learning_rate may help"
+        )
