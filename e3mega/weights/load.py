@@ -17,6 +17,13 @@ Reader = Callable[[HfTensor], torch.Tensor]
 """Gives the whole HF tensor on the host."""
 
 
+def load_start(learner: LearnerModel, *, seed: int) -> None:
+    """Fill the starting weights: the model's HF folder if it names one, else seeded random ones."""
+    folder = learner.model.hf_path
+    reader = random_reader(learner, seed) if folder is None else folder_reader(Path(folder))
+    load_weights(learner, reader)
+
+
 def load_weights(learner: LearnerModel, read: Reader) -> None:
     """Fill this rank's parameters, and the optimizer's main copy of them.
 

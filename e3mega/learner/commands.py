@@ -1,0 +1,106 @@
+"""What the learner does for each kind of command; every rank runs the same handler."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from safetensors.numpy import save
+
+from e3mega.errors import JobError
+from e3mega.learner.step import own_logprobs, score, train_step
+from e3mega.mcore.build import LearnerModel
+from e3mega.objective.options import Ratio
+from e3mega.plan.paths import RunPaths
+from e3mega.plan.planfile import Plan, StagePlan
+from e3mega.rollout.batch import PackedBatch
+from e3mega.rollout.batch_file import read_batch
+from e3mega.rollout.records import Command, CommandKind, Reply
+from e3mega.rollout.whole_file import write_whole
+
+
+@dataclass(slots=True)
+class Session:
+    """The learner between commands: its model, its plan, and how many steps it has finished."""
+
+    plan: Plan
+    paths: RunPaths
+    learner: LearnerModel
+    version: int
+
+    def stage(self, command: Command) -> StagePlan:
+        """The stage a command names."""
+        for stage in self.plan.stages:
+            if stage.name == command.stage:
+                return stage
+        raise JobError(f"learner: command {command.index}: the plan has no stage {command.stage!r}")
+
+
+def train(session: Session, command: Command) -> Reply:
+    """One optimizer step per batch file, in order; the files of one command are one round."""
+    stage = session.stage(command)
+    _check_version(session, command)
+    batches = [_batch(session, file) for file in command.batch_files]
+    old_logprobs = [
+        own_logprobs(session.learner, batch, temperature=stage.generation.temperature)
+        if len(batches) > 1 and stage.loss.ratio is not Ratio.NONE
+        else None
+        for batch in batches
+    ]
+    steps: list[dict[str, float]] = []
+    for batch, old_logprobs_MT in zip(batches, old_logprobs, strict=True):
+        if batch.step != session.version:
+            raise JobError(
+                f"learner: a batch for step {batch.step} of stage {batch.stage} came, but "
+                f"{session.version} steps are finished; it would be trained on twice or too soon"
+            )
+        steps.append(
+            train_step(
+                session.learner,
+                batch,
+                stage,
+                stage_step=command.stage_step + len(steps),
+                old_logprobs_MT=old_logprobs_MT,
+            )
+        )
+        session.version += 1
+    return Reply(command.index, steps=tuple(steps))
+
+
+def score_tokens(session: Session, command: Command) -> Reply:
+    """Write the log-probabilities of every token of one batch file, ``logprobs`` (N, T)."""
+    if len(command.batch_files) != 1:
+        raise JobError(
+            f"learner: command {command.index} scores {len(command.batch_files)} batch files; "
+            "one command scores one"
+        )
+    batch = _batch(session, command.batch_files[0])
+    temperature = session.stage(command).generation.temperature
+    logprobs_NT = score(session.learner, batch, temperature=temperature)
+    if logprobs_NT is not None:
+        output = session.paths.run_dir / command.output_file
+        write_whole(output, save({"logprobs": logprobs_NT}))
+    return Reply(command.index)
+
+
+HANDLERS: dict[CommandKind, Callable[[Session, Command], Reply]] = {
+    CommandKind.TRAIN: train,
+    CommandKind.SCORE: score_tokens,
+}
+"""Every command but STOP, which ends the serving."""
+
+
+def run_command(session: Session, command: Command, elapsed_s: Callable[[], float]) -> Reply:
+    """Run a command's handler; the reply tells the seconds that ``elapsed_s`` gives at its end."""
+    reply = HANDLERS[command.kind](session, command)
+    return replace(reply, seconds=elapsed_s())
+
+
+def _batch(session: Session, file: str) -> PackedBatch:
+    return read_batch(session.paths.run_dir / file)
+
+
+def _check_version(session: Session, command: Command) -> None:
+    if command.version != session.version:
+        raise JobError(
+            f"learner: command {command.index} ({command.kind.value}) is for version "
+            f"{command.version}, but the learner has finished {session.version} steps"
+        )

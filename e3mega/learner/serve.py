@@ -1,0 +1,56 @@
+"""The learner's life in one process: build, fill the weights, obey commands."""
+
+import sys
+import time
+
+import torch.distributed as dist
+
+from e3mega.device import process_rank
+from e3mega.errors import E3Error
+from e3mega.learner.commands import Session, run_command
+from e3mega.mcore.build import build_learner
+from e3mega.mcore.parallel import RankGrid, destroy_parallel, init_parallel
+from e3mega.plan.paths import RunPaths
+from e3mega.plan.planfile import Plan
+from e3mega.rollout.channel import CommandReceiver
+from e3mega.rollout.records import Command, CommandKind, Reply
+from e3mega.weights.load import load_start
+
+
+def serve(plan: Plan, paths: RunPaths, attempt: int) -> None:
+    """Serve one attempt's commands until STOP.
+
+    World rank 0 consumes the command files and produces the replies; every command is broadcast
+    to all ranks. An error of ours becomes the reply's ``error``, and the process exits with 1.
+    """
+    grid = init_parallel(plan.layout.learner, process_rank())
+    learner = build_learner(plan, grid)
+    load_start(learner, seed=plan.seed)
+    session = Session(plan, paths, learner, version=0)
+    receiver = CommandReceiver(paths.attempt_commands(attempt)) if grid.is_main else None
+    while True:
+        command = _next_command(receiver, grid)
+        start = time.perf_counter()
+        if command.kind is CommandKind.STOP:
+            break
+        try:
+            reply = run_command(session, command, lambda start=start: time.perf_counter() - start)
+        except E3Error as error:
+            if receiver is not None:
+                receiver.reply(Reply(command.index, error=str(error)))
+            sys.exit(f"learner: world rank {grid.process.world_rank}: {error}")
+        if receiver is not None:
+            receiver.reply(reply)
+    destroy_parallel()
+    if receiver is not None:
+        receiver.reply(Reply(command.index))
+
+
+def _next_command(receiver: CommandReceiver | None, grid: RankGrid) -> Command:
+    """The next command, on every rank; waits as long as rank 0 lives."""
+    box: list[Command | None] = [None if receiver is None else receiver.next()]
+    if grid.process.world_size > 1:
+        dist.broadcast_object_list(box, src=0, group=grid.control)
+    command = box[0]
+    assert command is not None, "rank 0 broadcasts a command"
+    return command
