@@ -180,7 +180,7 @@ def draw_accuracy(cohorts: Sequence[Cohort]) -> Drawing | None:
     for slice_name in slices_of(cohorts):
         axes = new_axes("test budget, tokens", "accuracy")
         if draw_accuracy_axes(axes, cohorts, slice_name):
-            legend(axes, columns=3 if len(cohorts) == 1 else 2)
+            legend(axes)
             drawn.append((slice_name, axes))
     if not drawn:
         return None

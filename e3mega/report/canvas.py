@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false
 
 import io
+import math
 import re
 import zlib
 from collections.abc import Sequence
@@ -107,20 +108,35 @@ def report_style() -> AbstractContextManager[None]:
     return mpl.rc_context(STYLE)
 
 
-def legend(axes: Axes, *, columns: int = 3) -> None:
-    """Write the legend above the axes, where it hides no data; nothing without labels."""
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        axes.legend(
-            handles,
-            labels,
-            loc="lower left",
-            bbox_to_anchor=(-0.02, 1.0),
-            ncols=columns,
-            borderaxespad=0.1,
-            handlelength=2.0,
-            columnspacing=1.2,
-        )
+def legend(axes: Axes) -> None:
+    """Write a panel's legend above its axes, and make the panel as much taller as it needs."""
+    labels = axes.get_legend_handles_labels()[1]
+    if not labels:
+        return
+    # Points: about 5 a letter at this size, 34 for the line, 290 in the panel's width.
+    room = max(1, int(290 / (34 + 5 * max(len(label) for label in labels))))
+    columns = min(3, room, len(labels))
+    legend_above(axes, columns=columns)
+    figure, place = axes.get_figure(), axes.get_position()
+    assert isinstance(figure, Figure), "a panel's axes stand in a figure of their own"
+    width, height = PANEL_INCHES
+    taller = height + 0.18 * (math.ceil(len(labels) / columns) - 1)
+    figure.set_size_inches(width, taller)
+    share = height / taller
+    axes.set_position((place.x0, place.y0 * share, place.width, place.height * share))
+
+
+def legend_above(axes: Axes, *, columns: int) -> None:
+    """Write the legend above the axes, where it hides no data."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=columns,
+        borderaxespad=0.1,
+        handlelength=2.0,
+        columnspacing=1.2,
+        labelspacing=0.25,
+    )
 
 
 def smooth(values: FloatArray, window: int) -> FloatArray:

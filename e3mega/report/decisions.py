@@ -5,6 +5,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
@@ -27,90 +28,112 @@ from e3mega.report.lines import Quantity, draw_lines, lines_table
 from e3mega.report.runs import Cohort, Event, Run, number, numbers, text
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One run's decision and how it is drawn."""
+
+    run: Run
+    event: Event
+    colour: str
+    chosen_colour: str
+    label: str
+
+
 def draw_budget_decision(cohorts: Sequence[Cohort]) -> Drawing | None:
-    """For each coupled stage of each run: J over budgets, and the ratios against kappa."""
-    panels: list[Panel] = []
-    notes: list[str] = []
-    rows: list[tuple[Cell, ...]] = []
-    runs = [run for cohort in cohorts for run in cohort.runs]
-    for run in runs:
-        for event in run.of("budget_decision"):
-            stage = text(event, "stage")
-            head = stage if len(runs) == 1 else f"{run.name}, seed {run.seed}, {stage}"
-            points = points_of(event)
-            if not points:
-                continue
-            panels.append(_decision_curve(event, f"{head}: J at each budget"))
-            panels.append(_decision_ratios(event, f"{head}: J(2B) / J(B)"))
-            notes.append(_decision_words(event, head))
-            rows.extend(_decision_rows(run, event))
-    if not panels:
+    """For each coupled stage: J over budgets, and the ratios against kappa, of every run."""
+    by_stage: dict[str, list[Decided]] = {}
+    is_single = sum(len(cohort.runs) for cohort in cohorts) == 1
+    for row, cohort in enumerate(cohorts):
+        colour = SERIES[row % len(SERIES)]
+        for run in cohort.runs:
+            for event in run.of("budget_decision"):
+                label = "measured" if is_single else f"{run.name}, seed {run.seed}"
+                decided = Decided(run, event, colour, SERIES[1] if is_single else colour, label)
+                if points_of(event):
+                    by_stage.setdefault(text(event, "stage"), []).append(decided)
+    if not by_stage:
         return None
+    panels: list[Panel] = []
+    for stage, all_decided in by_stage.items():
+        panels.append(_decision_curves(all_decided, f"{stage}: J at each budget"))
+        panels.append(_decision_ratios(all_decided, f"{stage}: J(2B) / J(B)"))
+    every = [decided for all_decided in by_stage.values() for decided in all_decided]
+    notes = tuple(_decision_words(decided, is_single=is_single) for decided in every)
+    rows = tuple(row for decided in every for row in _decision_rows(decided.run, decided.event))
     columns = ("run", "seed", "stage", "budget_tokens", "j", "ratio", "low", "high", "kappa")
-    return Drawing(tuple(panels), Table((*columns, "is_chosen"), tuple(rows)), tuple(notes))
+    return Drawing(tuple(panels), Table((*columns, "is_chosen"), rows), notes)
 
 
-def _decision_curve(event: Event, title: str) -> Panel:
-    points = points_of(event)
+def _decision_curves(all_decided: Sequence[Decided], title: str) -> Panel:
     axes = new_axes("budget B, tokens", "J(B), share of problems solved")
-    chosen = number(event, "chosen")
-    draw_points(
-        axes, points, colour=SERIES[0], marker=MARKERS[0], dashes=DASHES[0], label="measured"
-    )
-    at_chosen = [point for point in points if point.budget == chosen]
-    if at_chosen:
-        axes.plot(
-            [chosen],
-            [at_chosen[0].accuracy],
-            marker="o",
-            markersize=13,
-            markerfacecolor="none",
-            markeredgecolor=SERIES[1],
-            markeredgewidth=1.8,
-            linestyle="",
-            label=f"chosen: {chosen:.0f} tokens",
+    budgets: list[float] = []
+    for place, decided in enumerate(all_decided):
+        points = points_of(decided.event)
+        budgets.extend(point.budget for point in points)
+        draw_points(
+            axes,
+            points,
+            colour=decided.colour,
+            marker=MARKERS[place % len(MARKERS)],
+            dashes=DASHES[place % len(DASHES)],
+            label=decided.label,
         )
-    budget_axis(axes, [point.budget for point in points])
+        chosen = number(decided.event, "chosen")
+        at_chosen = [point for point in points if point.budget == chosen]
+        if at_chosen:
+            axes.plot(
+                [chosen],
+                [at_chosen[0].accuracy],
+                marker="o",
+                markersize=13,
+                markerfacecolor="none",
+                markeredgecolor=decided.chosen_colour,
+                markeredgewidth=1.6,
+                linestyle="",
+                label="chosen" if place == len(all_decided) - 1 else None,
+            )
+    budget_axis(axes, budgets)
     axes.set_ylim(bottom=0.0)
     legend(axes)
     return panel(title, axes)
 
 
-def _decision_ratios(event: Event, title: str) -> Panel:
+def _decision_ratios(all_decided: Sequence[Decided], title: str) -> Panel:
     axes = new_axes("candidate B, tokens", "J(2B) / J(B)")
-    kappa = number(event, "kappa")
-    candidates = numbers(event, "candidates")
-    rows = zip(
-        candidates,
-        numbers(event, "ratios"),
-        numbers(event, "ratio_low"),
-        numbers(event, "ratio_high"),
-        strict=False,
-    )
-    for candidate, ratio, low, high in rows:
-        if not math.isfinite(ratio):
-            continue
-        is_chosen = candidate == number(event, "chosen")
-        colour = SERIES[1] if is_chosen else SERIES[0]
-        if math.isfinite(low) and math.isfinite(high):
-            axes.plot([candidate] * 2, [low, high], color=colour, linewidth=2.4, alpha=0.55)
-        axes.plot([candidate], [ratio], color=colour, marker="s" if is_chosen else "o")
-    if math.isfinite(kappa):
+    for place, decided in enumerate(all_decided):
+        event = decided.event
+        rows = zip(
+            numbers(event, "candidates"),
+            numbers(event, "ratios"),
+            numbers(event, "ratio_low"),
+            numbers(event, "ratio_high"),
+            strict=False,
+        )
+        # Side by side, so that the intervals of several runs stay apart.
+        aside = 1.0 + 0.04 * (place - (len(all_decided) - 1) / 2)
+        for candidate, ratio, low, high in rows:
+            is_chosen = candidate == number(event, "chosen")
+            colour = decided.chosen_colour if is_chosen else decided.colour
+            axes.plot([candidate * aside] * 2, [low, high], color=colour, linewidth=2.4, alpha=0.5)
+            axes.plot([candidate * aside], [ratio], color=colour, marker="s" if is_chosen else "o")
+    kappas = {number(decided.event, "kappa") for decided in all_decided}
+    for kappa in (kappa for kappa in kappas if math.isfinite(kappa)):
         label = f"kappa = {kappa:g}: below it, doubling no longer pays"
         axes.axhline(kappa, color=QUIET, linestyle=(0, (5, 2)), linewidth=1.1, label=label)
-    budget_axis(axes, candidates)
+    budget_axis(axes, [x for each in all_decided for x in numbers(each.event, "candidates")])
     axes.margins(y=0.15)
-    legend(axes, columns=1)
+    legend(axes)
     return panel(title, axes)
 
 
-def _decision_words(event: Event, head: str) -> str:
-    reason = text(event, "reason")
+def _decision_words(decided: Decided, *, is_single: bool) -> str:
+    event = decided.event
+    reason, stage = text(event, "reason"), text(event, "stage")
+    head = stage if is_single else f"{decided.label}, {stage}"
     words = f"{head}: {number(event, 'chosen'):.0f} tokens chosen"
     problems, samples = number(event, "num_problems"), number(event, "num_samples")
     if math.isfinite(problems) and math.isfinite(samples):
-        words += f" from {problems:.0f} problems with {samples:.0f} generations in all"
-        words = words if samples > problems else words.replace(" generations in all", " each")
+        words += f" from {problems:.0f} problems, {samples:.0f} generations each"
     return f"{words}. {reason[:1].upper()}{reason[1:]}" if reason else f"{words}."
 
 
@@ -200,7 +223,7 @@ def draw_pass_at_k(cohorts: Sequence[Cohort]) -> Drawing | None:
     if not rows:
         return None
     budget_axis(axes, [float(row[2]) for row in rows])
-    legend(axes, columns=3 if len(cohorts) == 1 else 2)
+    legend(axes)
     first = next(event for c in cohorts for run in c.runs for event in run.of("pass_k"))
     note = (
         f"{number(first, 'num_problems'):.0f} held-out problems, "

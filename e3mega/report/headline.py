@@ -88,10 +88,9 @@ def headline_html(cohorts: Sequence[Cohort]) -> str:
     """Title, what was run, tiles of the main numbers, and the before and after table."""
     title = " and ".join(cohort.label for cohort in cohorts[:3])
     title += f" and {len(cohorts) - 3} more" if len(cohorts) > 3 else ""
-    lines = "".join(_run_line(run) for cohort in cohorts for run in cohort.runs)
     return (
         f'<header><p class="kicker">e3mega report</p><h1>{escape(title)}</h1>'
-        f'<ul class="runs">{lines}</ul><div class="summary">{_tiles(cohorts)}'
+        f'<ul class="runs">{_run_lines(cohorts)}</ul><div class="summary">{_tiles(cohorts)}'
         f"{_change_table(cohorts)}</div></header>"
     )
 
@@ -106,7 +105,22 @@ def status_of(run: Run) -> str:
     return "not finished"
 
 
-def _run_line(run: Run) -> str:
+def _run_lines(cohorts: Sequence[Cohort]) -> str:
+    """One line for all runs that did the same, with their seeds."""
+    alike: dict[tuple[str, ...], list[Run]] = {}
+    for run in (run for cohort in cohorts for run in cohort.runs):
+        alike.setdefault((run.name, *_facts(run)), []).append(run)
+    lines: list[str] = []
+    for (name, *facts), runs in alike.items():
+        seeds = ", ".join(str(run.seed) for run in runs)
+        minutes = " / ".join(f"{run.seconds / 60:.1f}" for run in runs)
+        seed_words = f"seed {seeds}" if len(runs) == 1 else f"seeds {seeds}"
+        words = " · ".join(escape(part) for part in (seed_words, *facts, f"{minutes} minutes"))
+        lines.append(f"<li><b>{escape(name)}</b> · {words}</li>")
+    return "".join(lines)
+
+
+def _facts(run: Run) -> list[str]:
     steps: dict[str, int] = {}
     for event in run.of("step"):
         steps[text(event, "stage")] = steps.get(text(event, "stage"), 0) + 1
@@ -116,11 +130,7 @@ def _run_line(run: Run) -> str:
         + (" (warm-up)" if stage.mode == "supervised" else "")
         for stage in run.stages
     ]
-    parts = [f"seed {run.seed}", *_model_words(run), *stages, status_of(run)]
-    if run.seconds > 0:
-        parts.append(f"{run.seconds / 60:.1f} minutes")
-    words = " · ".join(escape(part) for part in parts)
-    return f"<li><b>{escape(run.name)}</b> · {words}</li>"
+    return [*_model_words(run), *stages, status_of(run)]
 
 
 def _model_words(run: Run) -> list[str]:

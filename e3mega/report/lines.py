@@ -67,7 +67,7 @@ def draw_lines(
                 _draw_part(axes, part, colour, DASHES[column % len(DASHES)], window, label)
                 label = ""
     if is_drawn:
-        legend(axes, columns=3 if len(cohorts) == 1 else 2)
+        legend(axes)
     return is_drawn
 
 

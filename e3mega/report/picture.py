@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from e3mega.errors import RecordError
 from e3mega.report.accuracy import draw_accuracy_axes, share_height, slice_title, slices_of
-from e3mega.report.canvas import legend, report_style
+from e3mega.report.canvas import legend_above, report_style
 from e3mega.report.runs import cohorts_of, read_run
 from e3mega.rollout.whole_file import write_whole
 
@@ -33,7 +33,7 @@ def write_readme_picture(run_dir: Path, out_png: Path) -> Path:
             draw_accuracy_axes(axes, cohorts, slice_name)
             axes.set_xlabel("test budget, tokens (named: trained there)")
             axes.set_title(slice_title(slice_name), fontsize=11, loc="left", pad=20)
-            legend(axes)
+            legend_above(axes, columns=3)
         panels[0].set_ylabel("accuracy")
         share_height(panels)
         # The page's panels are placed by hand; here matplotlib may arrange them.

@@ -142,5 +142,5 @@ def _held_out_truncation(cohorts: Sequence[Cohort]) -> Panel | None:
         return None
     budget_axis(axes, budgets, training_budgets(cohorts))
     axes.set_ylim(-0.03, 1.03)
-    legend(axes, columns=3 if len(cohorts) == 1 else 2)
+    legend(axes)
     return panel("on held-out problems", axes)
