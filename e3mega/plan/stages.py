@@ -1,0 +1,71 @@
+"""Derives every number of a stage that follows from its token budget."""
+
+from e3mega.curriculum.options import CoupledBudget, StepsExit
+from e3mega.plan.planfile import BudgetPlan, StagePlan
+from e3mega.spec.fingerprint import stage_fingerprints
+from e3mega.spec.schema.curriculum import StageOptions
+from e3mega.spec.schema.run import RunOptions
+from e3mega.tasks.catalog import max_prompt_tokens
+
+
+def candidate_budgets(stage: StageOptions) -> tuple[int, ...]:
+    """The budgets that the stage may train at, ascending; one if it is fixed."""
+    if isinstance(stage.budget, CoupledBudget):
+        return stage.budget.candidates
+    return (stage.budget.tokens,)
+
+
+def longest_completion(stage: StageOptions) -> int:
+    """Tokens of the longest completion that training or the budget rule ask for.
+
+    The coupled rule measures at twice its largest candidate.
+    """
+    largest = candidate_budgets(stage)[-1]
+    return 2 * largest if isinstance(stage.budget, CoupledBudget) else largest
+
+
+def evaluation_budgets(options: RunOptions, stage: StageOptions) -> tuple[int, ...]:
+    """The test budgets that fit into the model's context behind the longest prompt."""
+    room = options.model.max_context_tokens - max_prompt_tokens(stage.task)
+    return tuple(budget for budget in stage.evaluation.budgets if budget <= room)
+
+
+def compile_stages(options: RunOptions) -> tuple[StagePlan, ...]:
+    """The stages in order, each with a variant for every budget that it may take."""
+    prints = stage_fingerprints(options)
+    return tuple(
+        _compile_stage(options, name, index, prints[index])
+        for index, name in enumerate(options.curriculum.order)
+    )
+
+
+def _compile_stage(options: RunOptions, name: str, index: int, fingerprint: str) -> StagePlan:
+    stage = options.curriculum.stages[name]
+    budgets = evaluation_budgets(options, stage)
+    return StagePlan(
+        name=name,
+        index=index,
+        fingerprint=fingerprint,
+        mode=stage.mode,
+        budget=stage.budget,
+        budgets=tuple(_budget_plan(stage, tokens) for tokens in candidate_budgets(stage)),
+        exit=stage.exit,
+        max_steps=stage.exit.steps if isinstance(stage.exit, StepsExit) else stage.exit.max_steps,
+        task=stage.task,
+        rollout=stage.rollout,
+        loss=stage.loss,
+        generation=stage.generation,
+        optimizer=stage.optimizer,
+        evaluation=stage.evaluation.model_copy(update={"budgets": budgets}),
+    )
+
+
+def _budget_plan(stage: StageOptions, tokens: int) -> BudgetPlan:
+    longest = max_prompt_tokens(stage.task) + tokens
+    packed = stage.rollout.packed_tokens
+    return BudgetPlan(
+        tokens=tokens,
+        max_sequence_tokens=longest,
+        packed_tokens=packed,
+        sequences_per_bin=packed // longest,
+    )

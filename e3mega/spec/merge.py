@@ -1,0 +1,206 @@
+"""Decides for every key which file's value wins, by the precedence of the spec language.
+
+A node is a file at one mount. It overrides all nodes that it reaches; nodes of which neither
+reaches the other must agree.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from e3mega.errors import Problem
+from e3mega.spec.fields import same_after_typing
+from e3mega.spec.files import Assignment, Graph, Node
+from e3mega.spec.origins import Key, Leaf, dotted
+from e3mega.spec.schema.curriculum import StageOptions
+from e3mega.spec.schema.run import RunOptions
+
+INHERITED = tuple(name for name in StageOptions.model_fields if name in RunOptions.model_fields)
+"""Sections that a stage has from the run, with its own keys over them."""
+
+_STAGES: Key = ("curriculum", "stages")
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """The agreeing top setters of one key; the first one's place is shown."""
+
+    setters: tuple[Assignment, ...]
+
+    @property
+    def key(self) -> Key:
+        """The key that they set."""
+        return self.setters[0].key
+
+    def leaf(self, inherited_from: Key = ()) -> Leaf:
+        """The value with its place."""
+        return Leaf(self.setters[0].value, self.setters[0].place, inherited_from)
+
+
+Winners = dict[Key, Winner]
+
+
+def merge(graph: Graph, report: Callable[[Problem], None]) -> dict[Key, Leaf]:
+    """The leaves of the merged tree, stages with what they inherit from the run's sections.
+
+    Conflicts are reported; one of the values is then kept so that the rest can be checked.
+    """
+    stated = _drop_erased(graph)
+    erased = [erasure.key for erasure in graph.erasures]
+    erased += [each.key for each in stated if each.value is None]
+    stated = _drop_other_kinds(graph, _drop_below_null(graph, stated))
+    winners = _top_setters(graph, stated, report)
+    winners = _settle_overlaps(graph, winners, report)
+    leaves = {key: winner.leaf() for key, winner in winners.items()}
+    stages = {key[2] for key in winners if key[:2] == _STAGES and len(key) > 2}
+    for name in sorted(stages):
+        leaves.update(_inherited(graph, winners, name, erased))
+    return leaves
+
+
+def _drop_erased(graph: Graph) -> list[Assignment]:
+    """All assignments less those under a ``replace`` that reaches them."""
+    return [
+        each
+        for each in graph.assignments
+        if not any(
+            _is_within(each.key, erasure.key) and each.node in erasure.nodes
+            for erasure in graph.erasures
+        )
+    ]
+
+
+def _drop_below_null(graph: Graph, stated: list[Assignment]) -> list[Assignment]:
+    """``null`` drops what the files below it set inside."""
+    nulls = [each for each in stated if each.value is None]
+    return [
+        each
+        for each in stated
+        if not any(
+            _is_within(each.key, null.key) and graph.reaches(null.node, each.node) for null in nulls
+        )
+    ]
+
+
+def _drop_other_kinds(graph: Graph, stated: list[Assignment]) -> list[Assignment]:
+    """A ``kind`` stated anew drops the keys of files that state or reach the lower kind."""
+    kinds = [each for each in stated if each.key[-1] == "kind"]
+    dropped: set[tuple[Key, Node]] = set()
+    for upper in kinds:
+        for lower in kinds:
+            is_anew = upper.key == lower.key and upper.value != lower.value
+            if not is_anew or not graph.reaches(upper.node, lower.node):
+                continue
+            for node in graph.below:
+                knows_lower = node == lower.node or graph.reaches(node, lower.node)
+                is_above = node == upper.node or graph.reaches(node, upper.node)
+                if knows_lower and not is_above:
+                    dropped.add((upper.key[:-1], node))
+    return [
+        each
+        for each in stated
+        if not any((each.key[:length], each.node) in dropped for length in range(len(each.key)))
+    ]
+
+
+def _top_setters(
+    graph: Graph, stated: list[Assignment], report: Callable[[Problem], None]
+) -> Winners:
+    """For each key the setters that no other setter of it reaches, which must agree."""
+    by_key: dict[Key, list[Assignment]] = {}
+    for each in stated:
+        by_key.setdefault(each.key, []).append(each)
+    winners: Winners = {}
+    for key, setters in by_key.items():
+        top = [
+            each
+            for each in setters
+            if not any(graph.reaches(other.node, each.node) for other in setters)
+        ]
+        top.sort(key=lambda each: str(each.place))
+        for other in top[1:]:
+            if not same_after_typing(key, top[0].value, other.value):
+                report(_conflict(key, top[0], other))
+        winners[key] = Winner(tuple(top))
+    return winners
+
+
+def _settle_overlaps(graph: Graph, winners: Winners, report: Callable[[Problem], None]) -> Winners:
+    """Of a value at a key and values inside that key, the ones from above stay."""
+    dropped: set[Key] = set()
+    for inner in sorted(winners):
+        for length in range(1, len(inner)):
+            outer = inner[:length]
+            if outer not in winners or outer in dropped or inner in dropped:
+                continue
+            above, below = winners[inner], winners[outer]
+            if below.setters[0].value == {} or _overrides(graph, above, below):
+                dropped.add(outer)
+            elif _overrides(graph, below, above):
+                dropped.add(inner)
+            else:
+                report(_conflict(inner, above.setters[0], below.setters[0]))
+                dropped.add(outer)
+    return {key: winner for key, winner in winners.items() if key not in dropped}
+
+
+def _overrides(graph: Graph, upper: Winner, lower: Winner) -> bool:
+    return any(
+        all(graph.reaches(each.node, other.node) for other in lower.setters)
+        for each in upper.setters
+    )
+
+
+def _inherited(graph: Graph, winners: Winners, stage: str, erased: list[Key]) -> dict[Key, Leaf]:
+    """The leaves that a stage has from the run's sections: those it neither states nor erases."""
+    home: Key = (*_STAGES, stage)
+    found: dict[Key, Leaf] = {}
+    for section in INHERITED:
+        own = {
+            key[len(home) :]: each
+            for key, each in winners.items()
+            if _is_within(key, home) and each.setters[0].value != {}
+        }
+        run = {key: each for key, each in winners.items() if key[0] == section}
+        for key, winner in run.items():
+            is_stated = any(_is_within(key, mine) or _is_within(mine, key) for mine in own)
+            is_erased = any(_is_within(home + key, each) for each in erased)
+            if is_stated or is_erased or _is_of_other_kind(graph, key, winner, own, run):
+                continue
+            found[home + key] = winner.leaf(inherited_from=key)
+    return found
+
+
+def _is_of_other_kind(graph: Graph, key: Key, winner: Winner, own: Winners, run: Winners) -> bool:
+    """Whether a run's key belongs to a kind that the stage has changed."""
+    for length in range(1, len(key)):
+        kind = (*key[:length], "kind")
+        if kind not in own or kind not in run:
+            continue
+        if own[kind].setters[0].value == run[kind].setters[0].value:
+            continue
+        staters = [each.node for each in run[kind].setters]
+        if any(
+            each.node == stater or graph.reaches(each.node, stater)
+            for each in winner.setters
+            for stater in staters
+        ):
+            return True
+    return False
+
+
+def _conflict(key: Key, left: Assignment, right: Assignment) -> Problem:
+    """Two files of which neither reaches the other, with different values."""
+    got = (
+        f"{_shown(left)} ({left.place}) and {_shown(right)} ({right.place}), "
+        "of which neither file includes the other"
+    )
+    fix = f"set {dotted(key)} in a file that includes both, or drop one of the two"
+    return Problem(str(left.place), dotted(key), got, "one value", fix)
+
+
+def _shown(each: Assignment) -> str:
+    return "null" if each.value is None else repr(each.value)
+
+
+def _is_within(key: Key, prefix: Key) -> bool:
+    return key[: len(prefix)] == prefix
