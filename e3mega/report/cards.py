@@ -90,7 +90,7 @@ def cards_html(rollouts: Sequence[ShownRollout], *, with_run: bool) -> str:
 
 def _card(rollout: ShownRollout, *, with_run: bool) -> str:
     kind = rollout.outcome.value
-    where = f"{rollout.stage}, {rollout.purpose}, round {rollout.round}"
+    where = f"{rollout.stage}, {rollout.purpose}, version {rollout.version}"
     attempts = "1 attempt" if rollout.num_attempts == 1 else f"{rollout.num_attempts} attempts"
     facts = [where, attempts, f"{rollout.num_tokens} of {rollout.budget_tokens} tokens"]
     facts = [rollout.run, *facts] if with_run else facts

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
+from e3mega.curriculum.budget import BudgetReason
 from e3mega.curriculum.options import RecognitionExit
 from e3mega.report.accuracy import BASE_LABEL, draw_points, mean_points, points_of
 from e3mega.report.canvas import (
@@ -26,6 +27,15 @@ from e3mega.report.canvas import (
 from e3mega.report.drawing import Cell, Drawing, Table
 from e3mega.report.lines import Quantity, draw_lines, lines_table
 from e3mega.report.runs import Cohort, Event, Run, number, numbers, text
+
+REASONS = {
+    BudgetReason.DECIDED.value: "the whole interval of its ratio lies at or below kappa.",
+    BudgetReason.UNDECIDED.value: (
+        "the interval of a ratio straddles kappa, so the measurement does not settle the choice; "
+        "the smaller budget was taken."
+    ),
+    BudgetReason.LARGEST.value: "no candidate qualifies, so the largest was taken.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +139,7 @@ def _decision_ratios(all_decided: Sequence[Decided], title: str) -> Panel:
 def _decision_words(decided: Decided, *, is_single: bool) -> str:
     event = decided.event
     reason, stage = text(event, "reason"), text(event, "stage")
+    reason = REASONS.get(reason, reason)
     head = stage if is_single else f"{decided.label}, {stage}"
     words = f"{head}: {number(event, 'chosen'):.0f} tokens chosen"
     problems, samples = number(event, "num_problems"), number(event, "num_samples")

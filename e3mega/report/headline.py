@@ -130,7 +130,9 @@ def _facts(run: Run) -> list[str]:
         + (" (warm-up)" if stage.mode == "supervised" else "")
         for stage in run.stages
     ]
-    return [*_model_words(run), *stages, status_of(run)]
+    resumed = [number(event, "attempt") for event in run.of("run_started")]
+    again = [f"resumed {resumed[0]:.0f} times"] if resumed and resumed[0] > 0 else []
+    return [*_model_words(run), *stages, *again, status_of(run)]
 
 
 def _model_words(run: Run) -> list[str]:

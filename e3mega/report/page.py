@@ -118,7 +118,7 @@ def _ledger_html(cohorts: Sequence[Cohort]) -> str:
         _flat(max(run.of("ledger"), key=lambda event: number(event, "version"))) for run in runs
     ]
     fields = dict.fromkeys(
-        key for event in last for key in event if key not in ("time", "event", "version")
+        key for event in last for key in event if key not in ("time", "event", "version", "stage")
     )
     head = "".join(f"<th>{escape(run.name)}, seed {run.seed}</th>" for run in runs)
     rows = "".join(

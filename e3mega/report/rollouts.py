@@ -7,7 +7,7 @@ from pathlib import Path
 
 from e3mega.plan.planfile import Plan
 from e3mega.report.cards import Outcome, Piece, ShownRollout, Verdict
-from e3mega.report.runs import Run
+from e3mega.report.runs import Run, number, text
 from e3mega.rollout.records import FinishReason, GroupRequest, Purpose, Rollout
 from e3mega.rollout.rows import read_groups
 from e3mega.tasks.catalog import build_task
@@ -22,6 +22,7 @@ class Found:
 
     purpose: Purpose
     stage: str
+    """The stage it belongs to; for an evaluation the label of the model, e.g. ``base``."""
     round: int
     request: GroupRequest
     rollout: Rollout
@@ -37,15 +38,10 @@ def read_shown_rollouts(run: Run, count: int) -> list[ShownRollout]:
         return []
     found = list(_find(run))
     chosen = choose(found, count)
-    tasks = {stage.name: stage.task for stage in run.plan.stages}
-    built: dict[str, Task] = {}
-    shown: list[ShownRollout] = []
-    for each in sorted(chosen, key=lambda each: found.index(each)):
-        stage = each.stage if each.stage in tasks else run.plan.stages[-1].name
-        if stage not in built:
-            built[stage] = build_task(tasks[stage], run.plan.seed)
-        shown.append(_shown(run, each, built[stage]))
-    return shown
+    # Stages differ in the slice of the data, which neither marks nor text depend on.
+    task = build_task(run.plan.stages[-1].task, run.plan.seed)
+    places = {id(each): place for place, each in enumerate(found)}
+    return [_shown(run, each, task) for each in sorted(chosen, key=lambda c: places[id(c)])]
 
 
 def choose(found: Sequence[Found], count: int) -> list[Found]:
@@ -115,10 +111,25 @@ def _find(run: Run) -> Iterator[Found]:
         stages = sorted(path for path in folder.glob("*") if path.is_dir())
         for stage in sorted(stages, key=lambda path: _place(run.plan, path.name)):
             for path in _some(sorted(stage.glob("round_*.parquet"))):
-                round_number = int(path.stem.removeprefix("round_"))
-                for group in read_groups(path):
-                    for rollout in group.rollouts:
-                        yield Found(purpose, stage.name, round_number, group.request, rollout)
+                yield from _read(run, purpose, stage.name, path)
+
+
+def _read(run: Run, purpose: Purpose, stage: str, path: Path) -> Iterator[Found]:
+    round_number = int(path.stem.removeprefix("round_"))
+    for group in read_groups(path):
+        label = stage
+        if purpose is Purpose.EVALUATE:
+            label = _evaluated(run, stage, group.request.version)
+        for rollout in group.rollouts:
+            yield Found(purpose, label, round_number, group.request, rollout)
+
+
+def _evaluated(run: Run, stage: str, version: int) -> str:
+    """The label under which a version was evaluated within a stage's settings."""
+    for event in run.of("evaluation"):
+        if text(event, "stage") == stage and number(event, "version") == version:
+            return text(event, "label")
+    return stage
 
 
 def _some(paths: Sequence[Path]) -> list[Path]:

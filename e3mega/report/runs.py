@@ -13,7 +13,8 @@ from e3mega.plan.planfile import Plan, read_plan
 
 Event = dict[str, Json]
 
-# A killed and resumed run repeats events; of those with equal values here the last one counts.
+# A killed and resumed run repeats events; of those with equal values here the last one
+# counts.
 IDENTITY: dict[str, tuple[str, ...]] = {
     "run_started": (),
     "stage_started": ("stage",),
@@ -26,10 +27,12 @@ IDENTITY: dict[str, tuple[str, ...]] = {
     "budget_decision": ("stage",),
     "checkpoint": ("version",),
     "ledger": ("version",),
-    "canary": ("version",),
+    "canary": ("version", "server"),
     "sync": ("version",),
     "run_finished": (),
 }
+# A resumed run announces its stage again, at the version where it goes on.
+FIRST_COUNTS = frozenset({"stage_started"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,10 @@ def read_run(run_dir: Path) -> Run:
         kind = text(event, "event")
         times.append(number(event, "time"))
         fields = IDENTITY.get(kind, ("time",))
-        latest.setdefault(kind, {})[tuple(text(event, field) for field in fields)] = event
+        identity = tuple(text(event, field) for field in fields)
+        known = latest.setdefault(kind, {})
+        if kind not in FIRST_COUNTS or identity not in known:
+            known[identity] = event
     events = {kind: tuple(by_identity.values()) for kind, by_identity in latest.items()}
     started = events["run_started"][0] if "run_started" in events else {}
     seed = number(started, "seed")

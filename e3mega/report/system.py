@@ -80,7 +80,9 @@ def _sums(run: Run, title: str) -> Panel:
     sums = [float(_seconds(rounds, phase).sum()) for phase in PHASES]
     everything = float(_seconds(rounds, "total").sum())
     rest = everything - math.fsum(sums)
-    names, colours = list(PHASES), list(PHASE_COLOURS)
+    spent = [place for place, value in enumerate(sums) if value > 0.0]
+    names, colours = [PHASES[i] for i in spent], [PHASE_COLOURS[i] for i in spent]
+    sums = [sums[i] for i in spent]
     if rest > 0.005 * everything:
         names, colours, sums = [*names, "rest"], [*colours, QUIET], [*sums, rest]
     whole = max(math.fsum(sums), 1e-9)
@@ -99,7 +101,7 @@ def _sums(run: Run, title: str) -> Panel:
             va="center",
             fontsize=8.5,
         )
-    axes.set_xlim(0.0, max(sums) * 1.32 or 1.0)
+    axes.set_xlim(0.0, max([*sums, 1e-9]) * 1.32)
     axes.set_position((0.2, 0.155, 0.78, 0.8))
     return panel(title, axes)
 

@@ -67,7 +67,8 @@ class Recorder:
             )
 
     def pass_k(self, label: str) -> None:
-        p = sum(ACCURACY[label][half][2] for half in ("easy", "hard")) / 2
+        at = ACCURACY["hard" if label == "end" else label]
+        p = sum(at[half][2] for half in ("easy", "hard")) / 2
         values = [1 - (1 - p) ** (k**0.8) for k in (1, 2, 4, 8)]
         self.write(
             "pass_k",
@@ -213,7 +214,7 @@ class Recorder:
             ratio_high=[2.05, 1.46, 1.18],
             kappa=1.2,
             chosen=128,
-            reason="128 is the smallest candidate whose ratio is at most 1.2",
+            reason="decided",
             num_problems=512,
             num_samples=2,
         )
@@ -247,14 +248,14 @@ def write_recorded_run(
     recorder = Recorder(run_dir, name=name, seed=seed, scale=scale)
     recorder.write("run_started", name=name, seed=seed, fingerprint="0" * 64, attempt=1)
     recorder.warm_up()
-    recorder.evaluate("base", "warmup")
+    recorder.evaluate("base", "easy")
     recorder.pass_k("base")
     recorder.train("easy", 1, 64, EASY_STEPS, "base")
     recorder.evaluate("easy", "easy")
     recorder.decide()
     recorder.train("hard", 2, 128, HARD_STEPS, "easy")
     recorder.evaluate("hard", "hard")
-    recorder.pass_k("hard")
+    recorder.pass_k("end")
     recorder.finish()
     recorder.paths.resolved.write_text(
         f"name: {name}  # specs/runs/quickstart.yaml:1\n"

@@ -28,7 +28,9 @@ from e3mega.tasks.catalog import build_task, vocabulary_size
 from e3mega.tasks.countdown import CountdownOptions, Half
 from e3mega.tasks.interface import Task
 
-ROUNDS = {"easy": (32, 50, 70), "hard": (71, 90, 110)}
+ROUNDS = (0, 20, 39)
+START_VERSION = {"easy": 300, "hard": 340}
+EVALUATED_VERSIONS = {"easy": (300, 340), "hard": (380,)}
 BUDGETS = {"easy": 64, "hard": 128}
 
 
@@ -99,10 +101,15 @@ def write_rollouts(paths: RunPaths, plan: Plan, *, num_groups: int = 12) -> None
     for stage in plan.stages[1:]:
         task = build_task(stage.task, plan.seed)
         budget = BUDGETS[stage.name]
-        for round_number in ROUNDS[stage.name]:
-            _write_round(paths, task, Purpose.TRAIN, stage.name, round_number, budget, num_groups)
-        last = ROUNDS[stage.name][-1]
-        _write_round(paths, task, Purpose.EVALUATE, stage.name, last, 256, num_groups)
+        start = START_VERSION[stage.name]
+        for round_number in ROUNDS:
+            groups = [
+                _group(task, index, budget, start + round_number) for index in range(num_groups)
+            ]
+            _write_round(paths, task, Purpose.TRAIN, stage.name, round_number, groups)
+        for version in EVALUATED_VERSIONS[stage.name]:
+            groups = [_group(task, index, 256, version) for index in range(num_groups)]
+            _write_round(paths, task, Purpose.EVALUATE, stage.name, version, groups)
 
 
 def _write_round(
@@ -111,20 +118,16 @@ def _write_round(
     purpose: Purpose,
     stage: str,
     round_number: int,
-    budget: int,
-    num_groups: int,
+    groups: list[Group],
 ) -> None:
-    groups = [
-        _group(task, round_number * num_groups + index, index, budget)
-        for index in range(num_groups)
-    ]
     store = GroupStore(paths, purpose=purpose, stage=stage, round=round_number, text=task.text)
     store.begin([group.request for group in groups])
     store.close(groups)
 
 
-def _group(task: Task, number: int, index: int, budget: int) -> Group:
+def _group(task: Task, index: int, budget: int, version: int) -> Group:
     """A supervised trace as the one rollout of its prompt; some verdicts are wrong."""
+    number = 100 * version + index
     trace = task.trace(number)
     draw = random.Random(number)
     token_ids = list(trace.token_ids)
@@ -144,7 +147,7 @@ def _group(task: Task, number: int, index: int, budget: int) -> Group:
         max_tokens=len(token_ids) if is_cut else budget,
         temperature=1.0,
         seed=number,
-        version=number // 12,
+        version=version,
     )
     completion = Completion(
         tuple(token_ids),

@@ -93,10 +93,10 @@ def test_the_page_of_a_run_is_the_same_every_time(recorded_run: Path, page: str)
     assert page_html([read_run(recorded_run)]) == page
 
 
-def test_twenty_rollouts_of_both_stages_and_all_outcomes_are_shown(page: str) -> None:
+def test_twenty_rollouts_of_the_base_each_stage_and_all_outcomes_are_shown(page: str) -> None:
     cards = re.findall(r'data-stage="(\w+)" data-outcome="(\w+)"', page)
     assert len(cards) == 20
-    assert {stage for stage, _ in cards} == {"easy", "hard"}
+    assert {stage for stage, _ in cards} == {"base", "easy", "hard"}
     assert {outcome for _, outcome in cards} == {"correct", "incorrect", "truncated"}
 
 

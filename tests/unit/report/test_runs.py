@@ -33,6 +33,16 @@ def test_the_last_record_of_a_repeated_step_wins(tmp_path: Path) -> None:
     assert losses == [(1, 0.5), (2, 0.44), (3, 0.33), (4, 0.22)]
 
 
+def test_a_resumed_stage_keeps_the_version_where_it_began(tmp_path: Path) -> None:
+    events = [
+        {"time": at, "event": "stage_started", "stage": "easy", "index": 1, "mode": "rl",
+         "budget_tokens": 64, "version": version}
+        for at, version in ((1.0, 300), (2.0, 320))
+    ]  # fmt: skip
+    (stage,) = read_run(_write(tmp_path / "run", *events)).training_stages
+    assert stage.start_version == 300
+
+
 def test_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
     step = {"time": 2.0, "event": "step", "step": 1, "loss": 0.5}
     run_dir = _write(tmp_path / "run", _started("a", 1), step, tail='{"time": 3.0, "event": "st')
