@@ -37,6 +37,11 @@ class RunPaths:
         return self.run_dir / "model"
 
     @property
+    def model_config(self) -> Path:
+        """config.json of the model that the servers start from."""
+        return self.model_dir / "config.json"
+
+    @property
     def rollouts(self) -> Path:
         """Groups: journals while a round is generated, Parquet when it is finished."""
         return self.run_dir / "rollouts"

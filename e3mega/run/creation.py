@@ -1,0 +1,54 @@
+"""Writes what a new run starts from: its plan, spec, key, and the model's configuration."""
+
+import json
+import os
+import secrets
+
+from e3mega.errors import E3Error
+from e3mega.families.registry import hf_config
+from e3mega.plan.paths import RunPaths
+from e3mega.plan.planfile import Plan, plan_to_json
+from e3mega.rollout.whole_file import write_whole
+from e3mega.run.folder import shown, unwritable
+from e3mega.tasks.catalog import build_task
+
+_KEY_BYTES = 32
+
+
+def create_folder(plan: Plan, resolved_text: str, paths: RunPaths) -> None:
+    """Write what a run starts from; plan.json comes last and makes the folder a run.
+
+    Raises E3Error when the folder holds a run already, or cannot be written.
+    """
+    run_dir = paths.run_dir
+    if paths.plan.exists():
+        raise E3Error(
+            f"{shown(run_dir)} holds a run already; continue it with `e3mega resume "
+            f"{shown(run_dir)}`, or choose "
+            "another folder with --run-dir"
+        )
+    known = {paths.lock, paths.key, paths.resolved, paths.model_dir}
+    foreign = [path.name for path in run_dir.iterdir() if path not in known]
+    if foreign:
+        raise E3Error(
+            f"{shown(run_dir)} is not empty (it holds {sorted(foreign)[0]}) and is no run; "
+            "choose another folder with --run-dir"
+        )
+    try:
+        _write(plan, resolved_text, paths)
+    except OSError as error:
+        raise unwritable(run_dir, error) from error
+
+
+def _write(plan: Plan, resolved_text: str, paths: RunPaths) -> None:
+    paths.key.unlink(missing_ok=True)
+    key = os.open(paths.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(key, "w") as file:
+        file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+    write_whole(paths.resolved, resolved_text.encode())
+    paths.model_dir.mkdir(exist_ok=True)
+    task = build_task(plan.stages[0].task, plan.seed)
+    config = {**hf_config(plan.model), "eos_token_id": task.end_token_id}
+    write_whole(paths.model_config, (json.dumps(config, indent=2) + "\n").encode())
+    task.write_tokenizer(paths.model_dir)
+    write_whole(paths.plan, plan_to_json(plan).encode())

@@ -1,0 +1,70 @@
+"""Runs a plan on this machine: makes or opens the run folder and starts its supervisor."""
+
+import os
+import sys
+from pathlib import Path
+
+from e3mega.errors import E3Error
+from e3mega.plan.paths import RunPaths
+from e3mega.plan.planfile import Plan, read_plan
+from e3mega.run.attempts import end_attempt, read_attempts
+from e3mega.run.causes import exit_words
+from e3mega.run.creation import create_folder
+from e3mega.run.folder import open_folder, remove_shared_memory, shown, take_lock
+from e3mega.run.guard import end_by_signal, run_guarded
+
+
+def start_run(plan: Plan, resolved_text: str, run_dir: Path) -> int:
+    """Start a new run in a folder of its own and stay until it ends; its exit status.
+
+    Raises E3Error when the folder holds a run, is locked or cannot be written.
+    """
+    paths = RunPaths(run_dir.resolve())
+    open_folder(paths.run_dir)
+    lock = take_lock(paths)
+    try:
+        create_folder(plan, resolved_text, paths)
+        return _supervised(paths, lock)
+    finally:
+        os.close(lock)
+
+
+def resume_run(run_dir: Path) -> int:
+    """Continue a run from its newest checkpoint and stay until it ends; its exit status.
+
+    Raises E3Error when the folder holds no run, its run is finished or at work, RecordError when
+    its plan is of another version of e3mega.
+    """
+    paths = RunPaths(run_dir.resolve())
+    if not paths.plan.exists():
+        raise E3Error(
+            f"{run_dir} holds no run ({paths.plan.name} is missing); name the folder that "
+            "`e3mega run` made"
+        )
+    lock = take_lock(paths)
+    try:
+        read_plan(paths.plan)
+        attempts = read_attempts(paths.exit_reason)
+        if attempts and attempts[-1].exit == 0:
+            raise E3Error(
+                f"{shown(paths.run_dir)} is finished; see {shown(paths.report)}, or start "
+                "another run from its spec"
+            )
+        return _supervised(paths, lock)
+    finally:
+        os.close(lock)
+
+
+def _supervised(paths: RunPaths, lock: int) -> int:
+    """Run the supervisor under the lock, and speak for it if it was killed."""
+    argv = ("e3mega.run.supervisor", str(paths.run_dir))
+    status = run_guarded(argv, keep_open=(lock,))
+    if status >= 0:
+        return status
+    reason = f"the supervisor {exit_words(status)}"
+    remove_shared_memory(paths)
+    if paths.exit_reason.exists():
+        end_attempt(paths.exit_reason, reason=reason, exit_code=end_by_signal(-status))
+    print(f"the run can be resumed: e3mega resume {shown(paths.run_dir)}", file=sys.stderr)
+    print(f"e3mega: the run did not finish: {reason}", file=sys.stderr)
+    return end_by_signal(-status)
