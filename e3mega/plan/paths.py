@@ -132,3 +132,8 @@ def reply_file(folder: Path, index: int) -> Path:
 def unfinished(path: Path) -> Path:
     """Where a file is written before it is renamed to ``path``; same folder, hidden."""
     return path.with_name(f".{path.name}.unfinished")
+
+
+def default_run_dir(name: str) -> Path:
+    """``runs/NAME`` in the checkout, where git ignores it."""
+    return Path(__file__).resolve().parents[2] / "runs" / name

@@ -60,10 +60,15 @@ class Composition:
     def place(self, key: Key) -> Place:
         """Where a key is set, or the nearest section around it, or the spec's first line."""
         for length in range(len(key), 0, -1):
-            if key[:length] in self.leaves:
-                return self.leaves[key[:length]].place
-            if key[:length] in self.sections:
-                return self.sections[key[:length]]
+            part = key[:length]
+            if part in self.leaves:
+                return self.leaves[part].place
+            if part in self.sections:
+                return self.sections[part]
+            inside = [leaf for each, leaf in self.leaves.items() if each[:length] == part]
+            stated = [leaf for leaf in inside if not leaf.inherited_from]
+            if stated:
+                return stated[0].place
         return self.spec
 
     def stated_key(self, key: Key) -> Key:
