@@ -1,5 +1,6 @@
 """Which recorded rollouts the page shows, and their completions cut into judged attempts."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice, pairwise
@@ -108,8 +109,8 @@ def _verdict(before: Marks, after: Marks) -> Verdict:
 def _find(run: Run) -> Iterator[Found]:
     for purpose in SHOWN_PURPOSES:
         folder = run.paths.rollouts_for(purpose.value)
-        stages = sorted(path for path in folder.glob("*") if path.is_dir())
-        for stage in sorted(stages, key=lambda path: _place(run.plan, path.name)):
+        stages = (path for path in folder.glob("*") if path.is_dir())
+        for stage in sorted(stages, key=lambda path: (_place(run.plan, path.name), path.name)):
             for path in _some(sorted(stage.glob("round_*.parquet"))):
                 yield from _read(run, purpose, stage.name, path)
 
@@ -119,17 +120,17 @@ def _read(run: Run, purpose: Purpose, stage: str, path: Path) -> Iterator[Found]
     for group in read_groups(path):
         label = stage
         if purpose is Purpose.EVALUATE:
-            label = _evaluated(run, stage, group.request.version)
+            label = _evaluated(run, group.request.version, stage)
         for rollout in group.rollouts:
             yield Found(purpose, label, round_number, group.request, rollout)
 
 
-def _evaluated(run: Run, stage: str, version: int) -> str:
-    """The label under which a version was evaluated within a stage's settings."""
+def _evaluated(run: Run, version: int, default: str) -> str:
+    """The label under which a version was evaluated."""
     for event in run.of("evaluation"):
-        if text(event, "stage") == stage and number(event, "version") == version:
+        if number(event, "version") == version:
             return text(event, "label")
-    return stage
+    return default
 
 
 def _some(paths: Sequence[Path]) -> list[Path]:
@@ -137,8 +138,10 @@ def _some(paths: Sequence[Path]) -> list[Path]:
     return [paths[place] for place in places]
 
 
-def _place(plan: Plan | None, stage: str) -> int:
+def _place(plan: Plan | None, folder: str) -> int:
+    """The place of the stage that a folder belongs to; a measurement's ends in its version."""
     names = [each.name for each in plan.stages] if plan is not None else []
+    stage = re.sub(r"_v[0-9]+$", "", folder)
     return names.index(stage) if stage in names else -1
 
 

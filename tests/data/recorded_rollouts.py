@@ -109,7 +109,8 @@ def write_rollouts(paths: RunPaths, plan: Plan, *, num_groups: int = 12) -> None
             _write_round(paths, task, Purpose.TRAIN, stage.name, round_number, groups)
         for version in EVALUATED_VERSIONS[stage.name]:
             groups = [_group(task, index, 256, version) for index in range(num_groups)]
-            _write_round(paths, task, Purpose.EVALUATE, stage.name, version, groups)
+            folder = f"{stage.name}_v{version:06d}"
+            _write_round(paths, task, Purpose.EVALUATE, folder, 0, groups)
 
 
 def _write_round(
