@@ -1,0 +1,82 @@
+"""The job of one generation server: turns the plan into vLLM's arguments and becomes vLLM.
+
+``python -m e3mega.generation.server RUN_DIR REPLICA``.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from e3mega.plan.paths import RunPaths
+from e3mega.plan.planfile import Plan, read_plan
+from e3mega.spec.schema.layout import Device
+from e3mega.weights.engines.messages import BACKEND
+
+GUARD = "e3mega.vllm_plugin.guard.Guard"
+
+
+def vllm_arguments(plan: Plan, paths: RunPaths) -> list[str]:
+    """Arguments of stock vLLM for this plan."""
+    server, layout = plan.server, plan.layout.generation
+    arguments = [
+        "--model",
+        str(paths.model_dir),
+        "--served-model-name",
+        "policy",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--dtype",
+        plan.model.precision.value,
+        "--load-format",
+        "dummy",
+        "--max-model-len",
+        str(server.max_model_len),
+        "--max-num-seqs",
+        str(server.max_num_seqs),
+        "--max-num-batched-tokens",
+        str(server.max_num_batched_tokens),
+        "--tensor-parallel-size",
+        str(layout.tp),
+        # A seeded prompt that is split by chunked prefill kills the CPU engine.
+        "--no-enable-chunked-prefill",
+        "--enable-scale-out",
+        "--logprobs-mode",
+        "processed_logprobs",
+        "--weight-transfer-config",
+        json.dumps({"backend": BACKEND}),
+        "--middleware",
+        GUARD,
+        "--skip-tokenizer-init",
+        "--enforce-eager",
+        "--disable-log-stats",
+        "--disable-uvicorn-access-log",
+        "--generation-config",
+        "vllm",
+    ]
+    if layout.device is Device.CPU:
+        arguments += ["--kv-cache-memory-bytes", str(server.kv_cache_bytes)]
+    for name, value in plan.stages[0].generation.server_args.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            arguments += [f"--{flag}", str(value)]
+    return arguments
+
+
+def main(argv: list[str]) -> None:
+    """Become the server; the address file of an earlier attempt is removed first."""
+    paths, replica = RunPaths(Path(argv[0])), int(argv[1])
+    plan = read_plan(paths.plan)
+    paths.address(replica).unlink(missing_ok=True)
+    start = plan.stages[0].generation.server_start.value
+    command = [sys.executable, "-m", "e3mega.vllm_plugin.main"]
+    rest = [str(paths.key), str(paths.address(replica)), start, *vllm_arguments(plan, paths)]
+    os.execv(sys.executable, [*command, *rest])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
