@@ -4,7 +4,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from e3mega.curriculum.options import CoupledBudget, RecognitionExit
+from e3mega.curriculum.options import RecognitionExit
 from e3mega.plan.flops import step_work
 from e3mega.plan.memory import kv_bytes_per_token, memory_per_rank
 from e3mega.plan.planfile import Plan, StagePlan
@@ -37,6 +37,7 @@ def _table(title: str, *columns: str) -> Table:
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for column in columns:
         table.add_column(
@@ -48,7 +49,7 @@ def _table(title: str, *columns: str) -> Table:
 def _stages(plan: Plan) -> Table:
     table = _table(
         "stages",
-        *("stage", "mode", "budget", "ends after", "groups a step", "steps a round ", "lag "),
+        *("stage", "mode", "budget", "exit", "steps ", "groups ", "round ", "lag "),
     )
     for stage in plan.stages:
         rollout = stage.rollout
@@ -56,7 +57,8 @@ def _stages(plan: Plan) -> Table:
             stage.name,
             stage.mode.value,
             _budget(stage),
-            _exit(stage),
+            stage.exit.kind,
+            f"<= {stage.max_steps}" if _may_end_early(stage) else str(stage.max_steps),
             f"{rollout.prompts_per_step} x {rollout.samples_per_prompt}",
             str(rollout.steps_per_round),
             str(rollout.max_lag) if stage.mode is StageMode.RL else "-",
@@ -66,15 +68,11 @@ def _stages(plan: Plan) -> Table:
 
 def _budget(stage: StagePlan) -> str:
     tokens = [str(budget.tokens) for budget in stage.budgets]
-    if isinstance(stage.budget, CoupledBudget):
-        return f"{' or '.join(tokens)}, kappa {stage.budget.kappa:g}"
-    return tokens[0]
+    return " or ".join(tokens)
 
 
-def _exit(stage: StagePlan) -> str:
-    if isinstance(stage.exit, RecognitionExit):
-        return f"recognition, or {stage.max_steps} steps"
-    return f"{stage.max_steps} steps"
+def _may_end_early(stage: StagePlan) -> bool:
+    return isinstance(stage.exit, RecognitionExit)
 
 
 def _work(plan: Plan) -> Table:

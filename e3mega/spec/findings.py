@@ -1,0 +1,82 @@
+"""What a rule says when it is broken, and how it becomes a problem with its places."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pydantic import BaseModel
+
+from e3mega.errors import Problem
+from e3mega.spec.origins import Composition, Key, dotted
+from e3mega.spec.schema.run import RunOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that the value at ``key`` breaks.
+
+    ``{0}``, ``{1}`` in ``need`` stand for the keys in ``cites``, shown with value and place.
+    Example: ``Finding(("layout", "learner", "tp"), "a divisor of {0}", "use 1, 2 or 4",
+    (("model", "num_heads"),))``.
+    """
+
+    key: Key
+    need: str
+    fix: str
+    cites: tuple[Key, ...] = ()
+
+
+def as_problem(finding: Finding, options: RunOptions, composition: Composition) -> Problem:
+    """The finding with the value that is there and the places of all values it names."""
+    cited = [
+        f"{dotted(_stated(key, composition))} = {_value(options, key)} ({_place(key, composition)})"
+        for key in finding.cites
+    ]
+    return Problem(
+        where=str(composition.place(_stated(finding.key, composition))),
+        key=dotted(_stated(finding.key, composition)),
+        got=_value(options, finding.key)
+        + ("" if composition.origin(finding.key) else " (the default)"),
+        need=finding.need.format(*cited),
+        fix=finding.fix,
+    )
+
+
+def _stated(key: Key, composition: Composition) -> Key:
+    """The key where a person wrote the value, or would: of a stage's untouched default, the
+    run's."""
+    stated = composition.stated_key(key)
+    is_in_stage = stated[:2] == ("curriculum", "stages") and len(stated) > 4
+    if is_in_stage and composition.origin(stated) is None:
+        in_run = stated[3:]
+        if composition.origin(in_run) is None and in_run[0] in RunOptions.model_fields:
+            return in_run
+    return stated
+
+
+def _place(key: Key, composition: Composition) -> str:
+    leaf = composition.origin(key)
+    return str(leaf.place) if leaf is not None else "the default"
+
+
+def _value(options: RunOptions, key: Key) -> str:
+    value: object = options
+    for part in key:
+        if isinstance(value, BaseModel):
+            value = getattr(value, part)
+        elif isinstance(value, dict):
+            value = value[part]
+        elif isinstance(value, tuple):
+            value = value[int(part)]
+    return _shown(value)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, BaseModel):
+        return "a section"
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(_shown(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(value)}}}"
+    return "null" if value is None else str(value)
