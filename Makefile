@@ -38,7 +38,7 @@ lint: setup  ## check style, types and layers
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/lint-imports
-	@.venv/bin/pyright
+	@.venv/bin/pyright --pythonpath $(PYTHON)
 
 clean:  ## remove caches and .venv, keep runs/
 	@rm -rf .venv .uv .pytest_cache .ruff_cache .import_linter_cache build dist ./*.egg-info
