@@ -194,6 +194,7 @@ def _micro_batch(
             head_dim=learner.model.head_dim,
             rope_theta=learner.model.rope_theta,
             device=device,
+            dtype=learner.dtype,
         ),
         loss=LossInputs(
             mask_T=floats(batch.mask_NT[number]),

@@ -18,10 +18,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows [start, stop) of the padded rows: ``num_sequences`` sequences of ``length`` rows."""
+    """Consecutive padded rows: ``num_sequences`` sequences of ``length`` rows each."""
 
-    start: int
-    stop: int
     num_sequences: int
     length: int
 
@@ -31,17 +29,25 @@ class PackedSequences(PackedSeqParams):
     """What attention needs to know of a bin; made once, used by every layer."""
 
     blocks: tuple[Block, ...] = ()
+    block_rows: tuple[int, ...] = ()
+    """Padded rows of each block."""
     source_R: torch.Tensor | None = None
     """Token of the bin that each padded row copies."""
     row_T: torch.Tensor | None = None
     """Padded row of each token of the bin."""
-    cosine_TE: torch.Tensor | None = None
-    """Rotary cosines of each token's position in its sequence, fp32."""
-    sine_TE: torch.Tensor | None = None
+    cosine_T1D: torch.Tensor | None = None
+    """Rotary cosines of each token's position in its sequence, in the model's dtype."""
+    sine_T1D: torch.Tensor | None = None
+    """Rotary sines, negative in the first half of a head."""
 
 
 def packed_sequences(
-    positions_T: torch.Tensor, *, head_dim: int, rope_theta: float, device: torch.device
+    positions_T: torch.Tensor,
+    *,
+    head_dim: int,
+    rope_theta: float,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> PackedSequences:
     """Describe a bin whose positions (on the host) restart at 0 with every sequence."""
     num_tokens = positions_T.numel()
@@ -64,11 +70,13 @@ def packed_sequences(
         rows_SL = first_row + torch.arange(source_SL.numel()).view_as(source_SL)
         is_real_SL = starts[chosen, None] + offsets < ends[chosen, None]
         row_T[source_SL[is_real_SL]] = rows_SL[is_real_SL]
-        blocks.append(Block(first_row, first_row + source_SL.numel(), len(members), length))
+        blocks.append(Block(len(members), length))
         sources.append(source_SL.flatten())
         first_row += source_SL.numel()
-    half = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
-    angles_TE = positions_T.float()[:, None] / rope_theta**half
+    exponents_E = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
+    angles_TE = positions_T.float()[:, None] / rope_theta**exponents_E
+    cosine_TD = torch.cat([angles_TE.cos(), angles_TE.cos()], dim=1)
+    sine_TD = torch.cat([-angles_TE.sin(), angles_TE.sin()], dim=1)
     cu_seqlens = torch.cat([starts, starts.new_tensor([num_tokens])]).to(torch.int32).to(device)
     return PackedSequences(
         qkv_format="thd",
@@ -77,10 +85,11 @@ def packed_sequences(
         max_seqlen_q=max(lengths),
         max_seqlen_kv=max(lengths),
         blocks=tuple(blocks),
+        block_rows=tuple(block.num_sequences * block.length for block in blocks),
         source_R=torch.cat(sources).to(device),
         row_T=row_T.to(device),
-        cosine_TE=angles_TE.cos().to(device),
-        sine_TE=angles_TE.sin().to(device),
+        cosine_T1D=cosine_TD[:, None].to(device, dtype),
+        sine_T1D=sine_TD[:, None].to(device, dtype),
     )
 
 
@@ -110,13 +119,16 @@ class PackedAttention(torch.nn.Module):
     ) -> torch.Tensor:
         """Attended values, (T, H * D)."""
         packed = packed_seq_params
-        query_THD = rotate(query_THD, packed.cosine_TE, packed.sine_TE)
-        key_THD = rotate(key_THD, packed.cosine_TE, packed.sine_TE)
-        query_RHD, key_RHD, value_RHD = (
-            _ToRows.apply(x_THD, packed.source_R, packed.row_T)
+        query_THD = _Rotate.apply(query_THD, packed.cosine_T1D, packed.sine_T1D)
+        key_THD = _Rotate.apply(key_THD, packed.cosine_T1D, packed.sine_T1D)
+        queries, keys, values = (
+            _ToRows.apply(x_THD, packed.source_R, packed.row_T).split(packed.block_rows)
             for x_THD in (query_THD, key_THD, value_THD)
         )
-        attended = [_attend(query_RHD, key_RHD, value_RHD, block) for block in packed.blocks]
+        attended = [
+            _attend(*heads, block)
+            for *heads, block in zip(queries, keys, values, packed.blocks, strict=True)
+        ]
         attended_RHD = attended[0] if len(attended) == 1 else torch.cat(attended)
         attended_THD = _FromRows.apply(attended_RHD, packed.row_T)
         return attended_THD.flatten(1)  # type: ignore  # apply is untyped
@@ -127,9 +139,7 @@ def _attend(
 ) -> torch.Tensor:
     """Causal attention within the sequences of one block; (rows of the block, H, D)."""
     query, key, value = (
-        x_RHD[block.start : block.stop]
-        .unflatten(0, (block.num_sequences, block.length))
-        .transpose(1, 2)
+        x_RHD.unflatten(0, (block.num_sequences, block.length)).transpose(1, 2)
         for x_RHD in (query_RHD, key_RHD, value_RHD)
     )
     attended = scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
@@ -166,33 +176,23 @@ class _FromRows(torch.autograd.Function):
         return grad_RHD.index_copy_(0, row_T, grad_THD), None
 
 
-def rotate(x_THD: torch.Tensor, cosine_TE: torch.Tensor, sine_TE: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding in the layout of Hugging Face models: halves of a head are the pairs."""
-    return _Rotate.apply(x_THD, cosine_TE, sine_TE)  # type: ignore  # apply is untyped
-
-
 class _Rotate(torch.autograd.Function):
     """A rotation; its gradient is the rotation by the opposite angle."""
 
     @staticmethod
-    def forward(ctx, x_THD, cosine_TE, sine_TE):
-        ctx.save_for_backward(cosine_TE, sine_TE)
-        return _rotated(x_THD, cosine_TE, sine_TE)
+    def forward(ctx, x_THD, cosine_T1D, sine_T1D):
+        ctx.save_for_backward(cosine_T1D, sine_T1D)
+        return _rotated(x_THD, cosine_T1D, sine_T1D, sign=1)
 
     @staticmethod
     def backward(ctx, grad_THD):
-        cosine_TE, sine_TE = ctx.saved_tensors
-        return _rotated(grad_THD, cosine_TE, -sine_TE), None, None
+        cosine_T1D, sine_T1D = ctx.saved_tensors
+        return _rotated(grad_THD, cosine_T1D, sine_T1D, sign=-1), None, None
 
 
-def _rotated(x_THD: torch.Tensor, cosine_TE: torch.Tensor, sine_TE: torch.Tensor) -> torch.Tensor:
-    cosine_T1E = cosine_TE.unsqueeze(1).to(x_THD.dtype)
-    sine_T1E = sine_TE.unsqueeze(1).to(x_THD.dtype)
-    first, second = x_THD.chunk(2, dim=-1)
-    out_THD = torch.empty(x_THD.shape, dtype=x_THD.dtype, device=x_THD.device)
-    out_first, out_second = out_THD.chunk(2, dim=-1)
-    torch.mul(first, cosine_T1E, out=out_first)
-    out_first.addcmul_(second, sine_T1E, value=-1)
-    torch.mul(second, cosine_T1E, out=out_second)
-    out_second.addcmul_(first, sine_T1E)
-    return out_THD
+def _rotated(
+    x_THD: torch.Tensor, cosine_T1D: torch.Tensor, sine_T1D: torch.Tensor, *, sign: int
+) -> torch.Tensor:
+    """Rotary embedding in the layout of Hugging Face models: halves of a head are the pairs."""
+    swapped_THD = x_THD.roll(x_THD.shape[-1] // 2, -1)
+    return torch.addcmul(x_THD * cosine_T1D, swapped_THD, sine_T1D, value=sign)

@@ -34,6 +34,7 @@ from e3mega.device import CPU
 from e3mega.families.geometry import ModelOptions, Precision
 from e3mega.families.mapping import Place, Weight
 from e3mega.families.registry import weights
+from e3mega.mcore.activation import SwiGLU
 from e3mega.mcore.attention import PackedAttention
 from e3mega.mcore.norm import RMSNorm
 from e3mega.mcore.parallel import RankGrid
@@ -150,6 +151,8 @@ def transformer_config(model: ModelOptions, grid: RankGrid) -> TransformerConfig
         qk_layernorm=True,
         gated_linear_unit=True,
         activation_func=silu,
+        # The spec's activation, ours, takes gate and up together.
+        use_te_activation_func=True,
         add_bias_linear=False,
         hidden_dropout=0.0,
         attention_dropout=0.0,
@@ -197,7 +200,9 @@ def block_spec(config: TransformerConfig, grid: RankGrid) -> TransformerBlockSub
             mlp=partial(
                 MLP.as_mlp_submodule,
                 submodules=MLPSubmodules(
-                    linear_fc1=ColumnParallelLinear, linear_fc2=RowParallelLinear
+                    linear_fc1=ColumnParallelLinear,
+                    linear_fc2=RowParallelLinear,
+                    activation_func=SwiGLU,
                 ),
             ),
             mlp_bda=get_bias_dropout_add,

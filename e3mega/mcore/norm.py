@@ -33,17 +33,17 @@ class _RMSNorm(torch.autograd.Function):
         x_32 = x.float()
         scale = torch.linalg.vector_norm(x_32, dim=-1, keepdim=True)
         scale = scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        normed = (x_32 * scale).to(x.dtype)
-        ctx.save_for_backward(normed, scale, weight)
-        return normed * weight
+        ctx.save_for_backward(x, scale, weight)
+        return (x_32 * scale).to(x.dtype).mul_(weight)
 
     @staticmethod
     def backward(ctx, grad):
-        normed, scale, weight = ctx.saved_tensors
-        width = normed.shape[-1]
-        grad_weight = (grad * normed).reshape(-1, width).sum(0)
-        weighted = (grad * weight).float()
-        normed_32 = normed.float()
-        along = torch.linalg.vecdot(weighted, normed_32).unsqueeze(-1).div_(width)
-        grad_x = weighted.sub_(normed_32 * along).mul_(scale)
+        x, scale, weight = ctx.saved_tensors
+        width = x.shape[-1]
+        normed = x.float() * scale
+        grad_32, weight_32 = grad.float(), weight.float()
+        product = (grad_32 * normed).view(-1, width)
+        along = (product @ weight_32).view(scale.shape)
+        grad_weight = product.sum(0).to(weight.dtype)
+        grad_x = (grad_32 * weight_32).addcmul_(normed, along, value=-1.0 / width).mul_(scale)
         return grad_x.to(grad.dtype), grad_weight, None
