@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from e3mega.run.folder import clear_leftovers, disk_warning, remove_shared_memor
 from e3mega.run.guard import end_by_signal, parent_is_gone
 from e3mega.run.processes import RunningJob, adopt_orphans, kill_descendants, start_job, stop_jobs
 from e3mega.run.progress import Progress
+from e3mega.run.readiness import StartingServers
 from e3mega.run.summary import accuracy_table
 from e3mega.run.tail import MetricsTail
 from e3mega.run.verdict import JobState, Verdict, judge
@@ -61,7 +62,10 @@ class Supervisor:
         self._ended: dict[str, float] = {}
         self._tail = MetricsTail(paths.metrics("loop"))
         self._progress = Progress(plan)
-        self._began = time.monotonic()
+        servers = [job.name for job in plan.jobs if job.role is Role.GENERATION]
+        self._servers = StartingServers(
+            {name: paths.address(replica) for replica, name in enumerate(servers)}
+        )
         for event in self._tail.new_events():
             self._progress.observe(event)
 
@@ -97,7 +101,7 @@ class Supervisor:
         events = list(self._tail.new_events())
         for event in events:
             self._progress.observe(event)
-        display.show(self._progress, events, self._starting_servers())
+        display.show(self._progress, events, self._servers.look())
 
     def stop(self, signals: list[int]) -> None:
         """End all jobs and their descendants; a further signal means at once."""
@@ -128,15 +132,6 @@ class Supervisor:
             ended_s = now - self._ended.get(job.name, now)
             states.append(JobState(job.name, job.role, status, ended_s))
         return states
-
-    def _starting_servers(self) -> Mapping[str, float]:
-        elapsed_s = time.monotonic() - self._began
-        servers = [job for job in self._plan.jobs if job.role is Role.GENERATION]
-        return {
-            job.name: elapsed_s
-            for replica, job in enumerate(servers)
-            if not self._paths.address(replica).exists()
-        }
 
     def _stopped(self, signal_number: int, *, is_orphan: bool) -> Ending:
         name = signal.Signals(signal_number).name
