@@ -58,7 +58,7 @@ def _problem(composition: Composition, details: ErrorDetails) -> Problem | None:
     need = _NEEDS.get(kind) or _need(details)
     leaf = composition.origin(key)
     is_switched_off = value is None and leaf is not None
-    fix = "give it a value; null means off" if is_switched_off else _fix(key, kind, need)
+    fix = "give it a value: it cannot be off" if is_switched_off else _fix(key, kind, need)
     return Problem(where, dotted(shown), _shown(value), need, fix)
 
 
@@ -133,7 +133,8 @@ def _need(details: ErrorDetails) -> str:
 
 
 def _fix(key: Key, kind: str, need: str) -> str:
-    if key[-1].endswith("tokens") or "tokens" in key or key[-1] == "budgets":
+    name = [part for part in key if not part.isdigit()][-1]
+    if name.endswith("tokens") or name in ("budgets", "candidates"):
         return "write a number of tokens as 8192 or 8k"
     if kind == "string_type":
         return "quote it"

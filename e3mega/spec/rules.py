@@ -12,17 +12,46 @@ from e3mega.spec.schema.run import RunOptions
 from e3mega.spec.stage_rules import stage_findings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_ARGUMENT = re.compile(r"[a-z][a-z0-9_]*")
+_SERVER_SETTINGS = ("max_num_seqs", "server_start", "start_deadline_s", "server_args")
+_PLANNED_SERVER_ARGS = frozenset(
+    {
+        "model",
+        "served_model_name",
+        "host",
+        "port",
+        "dtype",
+        "load_format",
+        "max_model_len",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "tensor_parallel_size",
+        "enable_chunked_prefill",
+        "enable_scale_out",
+        "logprobs_mode",
+        "weight_transfer_config",
+        "middleware",
+        "kv_cache_memory_bytes",
+        "api_key",
+        "generation_config",
+    }
+)
+"""vLLM arguments that the server's job derives from the plan."""
 
 
 def check_rules(
     options: RunOptions, composition: Composition, report: Callable[[Problem], None]
 ) -> None:
     """Report every rule that the options break."""
-    for rule in _RULES:
-        for finding in rule(options):
-            report(as_problem(finding, options, composition))
-    for finding in stage_findings(options):
-        report(as_problem(finding, options, composition))
+    findings = [finding for rule in _RULES for finding in rule(options)]
+    seen: set[tuple[str, str, str]] = set()
+    for finding in [*findings, *stage_findings(options)]:
+        problem = as_problem(finding, options, composition)
+        # Stages that inherit one value break a rule by it each; once is enough.
+        identity = (problem.where, problem.key, finding.need)
+        if identity not in seen:
+            seen.add(identity)
+            report(problem)
 
 
 def divisors(*numbers: int) -> str:
@@ -104,6 +133,29 @@ def cpu_computes_in_float32(options: RunOptions) -> Iterator[Finding]:
             yield Finding(("model", "precision"), "float32 for {0}", fix, cites)
 
 
+def servers_serve_all_stages(options: RunOptions) -> Iterator[Finding]:
+    """A server starts once, so what it starts with is the run's and no stage's."""
+    for stage_name, stage in options.curriculum.stages.items():
+        for name in _SERVER_SETTINGS:
+            if getattr(stage.generation, name) != getattr(options.generation, name):
+                key: Key = ("curriculum", "stages", stage_name, "generation", name)
+                fix = f"set generation.{name} for the whole run"
+                yield Finding(key, "{0}, as for all stages", fix, (("generation", name),))
+
+
+def server_args_are_not_the_plans(options: RunOptions) -> Iterator[Finding]:
+    """Arguments that follow from the plan, or that the proof of a sync rests on, stay as they
+    are."""
+    for name in options.generation.server_args:
+        key: Key = ("generation", "server_args", name)
+        if name in _PLANNED_SERVER_ARGS:
+            need = "an argument that e3mega does not set itself"
+            yield Finding(key, need, "remove it")
+        elif not _ARGUMENT.fullmatch(name):
+            fix = f"write {name.strip('-').replace('-', '_').lower()}"
+            yield Finding(key, "vLLM's long name with underscores", fix)
+
+
 _RULES: tuple[Callable[[RunOptions], Iterator[Finding]], ...] = (
     names_can_be_folders,
     order_names_each_stage_once,
@@ -113,4 +165,6 @@ _RULES: tuple[Callable[[RunOptions], Iterator[Finding]], ...] = (
     kv_heads_divide_the_heads,
     head_dim_is_even,
     cpu_computes_in_float32,
+    servers_serve_all_stages,
+    server_args_are_not_the_plans,
 )

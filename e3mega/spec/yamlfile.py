@@ -1,9 +1,11 @@
 """Reads one YAML file into values that know their lines, without YAML's surprises.
 
-Plain scalars follow YAML 1.2's core schema: ``on``, ``yes`` and dates are strings, ``1e-6`` is a
-number. Anchors, aliases, tags, duplicate keys and several documents are refused.
+Plain scalars are null, true, false, decimal numbers (``1e-6`` is one) or text: ``on``, ``yes``,
+dates, ``0x10`` and ``010`` are text. Anchors, aliases, tags, duplicate keys and several documents
+are refused.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from e3mega.metrics import Json
 from e3mega.spec.origins import Key, Place, dotted
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS: dict[str, Json] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
@@ -61,7 +63,7 @@ def plain_scalar(text: str) -> Json:
         return _WORDS[text]
     if _INT.fullmatch(text):
         return int(text)
-    if _FLOAT.fullmatch(text):
+    if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
     return text
 
