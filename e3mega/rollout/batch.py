@@ -33,7 +33,8 @@ class PackedBatch:
     segments_NT: NDArray[np.int32]
     """Number of the sequence within its bin, from 0; the padding is the last one."""
     mask_NT: NDArray[np.float32]
-    """1 where the token trains, else 0 (prompts, padding)."""
+    """1 where the token trains (a trace's own weight in a supervised stage), else 0 (prompts,
+    padding)."""
     advantages_NT: NDArray[np.float32]
     """Advantage times sign weight; 0 where the mask is 0."""
     rollout_logprobs_NT: NDArray[np.float32]

@@ -88,7 +88,8 @@ class TrainSequence:
     """One sequence as a step consumes it. Example: prompt of 9 tokens, completion of 40.
 
     ``advantage`` is 1 in a supervised stage. ``rollout_logprobs`` has one value per completion
-    token, zeros in a supervised stage. ``loss_mask`` is 1 for completion tokens that train.
+    token, zeros in a supervised stage. ``loss_mask`` is 1 for completion tokens that train, 0 for
+    others, and a trace's own weights in a supervised stage.
     """
 
     token_ids: tuple[int, ...]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from e3mega.options import Fraction, Options, Positive
+from e3mega.options import Fraction, Options, Positive, PositiveFloat
 
 
 class Half(Enum):
@@ -40,3 +40,5 @@ class CountdownOptions(Options):
     """Share of supervised traces that contain a hit."""
     max_trace_attempts: Positive = 6
     """Most attempts in one supervised trace."""
+    trace_verdict_weight: PositiveFloat = 1.0
+    """Loss weight of a verdict token of a supervised trace; others weigh 1."""

@@ -9,6 +9,8 @@ from e3mega.errors import E3Error
 from e3mega.tasks.countdown import CountdownOptions, Half
 from e3mega.tasks.countdown_language import (
     END,
+    HIT,
+    MISS,
     problem_text,
     prompt_text,
     read_problem,
@@ -48,6 +50,8 @@ class CountdownTask:
             max(1, len(self._held_out)), num_parts=parts, entropy=(seed, _HELD_OUT)
         )
         self._writer = TraceWriter(options, (seed, _TRACES))
+        verdicts = (self._tokenizer.id_of[word] for word in (HIT, MISS))
+        self._weight_of = dict.fromkeys(verdicts, options.trace_verdict_weight)
         self._probe_writer = TraceWriter(options, (seed, _PROBES))
         self._read = lru_cache(maxsize=4096)(read_problem)
 
@@ -91,11 +95,18 @@ class CountdownTask:
         return self._prompt(*self._held_out[index], order)
 
     def trace(self, index: int) -> Trace:
-        """Supervised trace number ``index`` on a training problem of the slice."""
+        """Supervised trace number ``index`` on a training problem of the slice.
+
+        Most of a trace's tokens are free choices, whose noise hides the few verdicts: in a model
+        of 0.6 M parameters a verdict weight of 6 brought recognition of hits to 0.95 in half the
+        tokens (600 steps of 64 traces instead of 600 of 128, lr 2e-3, one seed each).
+        """
         position, order = self._trace_prompts.at(index)
         half, problem = self._training[position]
         text, has_hit = self._writer.completion(index, problem)
-        return Trace(self._prompt(half, problem, order), self._tokenizer.ids(text), has_hit)
+        token_ids = self._tokenizer.ids(text)
+        weights = tuple([self._weight_of.get(token, 1.0) for token in token_ids])
+        return Trace(self._prompt(half, problem, order), token_ids, has_hit, weights)
 
     def probes(self, count: int) -> tuple[Probe, ...]:
         """Probes on held-out problems from the last one back, hits and misses by turns."""

@@ -39,12 +39,14 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A supervised example. Example: ``Trace(prompt, (12, 3, 40, 1), True)``."""
+    """A supervised example. Example: ``Trace(prompt, (12, 3, 1), True, (1.0, 6.0, 1.0))``."""
 
     prompt: Prompt
     token_ids: tuple[int, ...]
     """The completion, end token included."""
     has_hit: bool
+    weights: tuple[float, ...]
+    """Weight of each token of the completion in the loss: its ``TrainSequence.loss_mask``."""
 
 
 @dataclass(frozen=True, slots=True)

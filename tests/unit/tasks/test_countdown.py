@@ -133,6 +133,16 @@ def test_traces_are_exact_and_half_of_them_hit() -> None:
     assert abs(hits - 2000) < 4 * np.sqrt(4000 / 4)
 
 
+def test_verdicts_weigh_what_the_options_say() -> None:
+    task = build_task(OPTIONS.model_copy(update={"trace_verdict_weight": 6.0}), 5)
+    for index in range(20):
+        trace = task.trace(index)
+        verdicts = task.mark(trace.prompt, trace.token_ids).attempts_at
+        expected = [6.0 if end in verdicts else 1.0 for end in range(1, len(trace.weights) + 1)]
+        assert list(trace.weights) == expected
+        assert len(trace.weights) == len(trace.token_ids)
+
+
 def test_attempts_explore_every_valid_one() -> None:
     """With no hits asked for, the misses written for one problem cover all of its misses."""
     options = OPTIONS.model_copy(update={"trace_hit_frac": 0.0, "max_number": 3})
