@@ -85,8 +85,10 @@ def tiny_plan(
     )
 
 
-def random_sequences(count: int, *, seed: int) -> list[TrainSequence]:
-    """Sequences of 6 to 45 tokens with advantages of both signs."""
+def random_sequences(
+    count: int, *, seed: int, advantage: float | None = None
+) -> list[TrainSequence]:
+    """Sequences of 6 to 45 tokens, with advantages of both signs where none is given."""
     rng = np.random.default_rng(seed)
     sequences: list[TrainSequence] = []
     for index in range(count):
@@ -97,7 +99,7 @@ def random_sequences(count: int, *, seed: int) -> list[TrainSequence]:
             TrainSequence(
                 token_ids=tuple(int(x) for x in rng.integers(1, VOCAB_SIZE, length)),
                 num_prompt_tokens=num_prompt_tokens,
-                advantage=float(rng.normal()),
+                advantage=float(rng.normal()) if advantage is None else advantage,
                 rollout_logprobs=tuple(float(x) for x in -4 - rng.random(num_answer_tokens)),
                 loss_mask=(1.0,) * num_answer_tokens,
                 is_correct=index % 3 == 0,

@@ -79,15 +79,17 @@ def policy_loss(
         objective_T = objective_T + options.entropy_coefficient * entropy_T
     loss = -(mask_T * objective_T).sum() / inputs.normalizer
     entropy_T = entropy_T.detach()
+    # The mask may weigh some tokens more; the metrics count each token once.
+    trains_T = (mask_T > 0).to(mask_T.dtype)
     sums = [
         loss.detach(),
-        mask_T.sum(),
-        (mask_T * entropy_T).sum(),
-        (mask_T * inputs.correct_T).sum(),
-        (mask_T * inputs.correct_T * entropy_T).sum(),
-        (mask_T * is_clipped_T).sum(),
+        trains_T.sum(),
+        (trains_T * entropy_T).sum(),
+        (trains_T * inputs.correct_T).sum(),
+        (trains_T * inputs.correct_T * entropy_T).sum(),
+        (trains_T * is_clipped_T).sum(),
     ]
-    ratio_max = (ratio_T.detach() * (mask_T > 0)).max()
+    ratio_max = (ratio_T.detach() * trains_T).max()
     return LossTerms(loss, torch.stack(sums).double(), ratio_max)
 
 

@@ -87,8 +87,8 @@ def train_step(
 def own_logprobs(learner: LearnerModel, batch: PackedBatch, *, temperature: float) -> Floats | None:
     """Log-probabilities, at the current weights, of the tokens of this rank's bins.
 
-    (M, T): bins dp_rank, dp_rank + dp, ... of the batch; 0 at the first token of a sequence. None
-    on ranks that are not in the last pipeline stage. All ranks call it.
+    (M, T): bins dp_rank, dp_rank + dp, ... of the batch; 0 at the first token of a sequence and
+    on padding. None on ranks that are not in the last pipeline stage. All ranks call it.
     """
     scored: list[Floats] = []
     loss_of = partial(_scores, learner, temperature, scored)
@@ -96,12 +96,12 @@ def own_logprobs(learner: LearnerModel, batch: PackedBatch, *, temperature: floa
         _run(learner, batch, None, loss_of, forward_only=True)
     if not learner.grid.is_last_stage:
         return None
+    own = slice(learner.grid.dp_rank, None, learner.grid.dp)
     logprobs_MT = np.zeros((len(scored), batch.tokens_NT.shape[1]), np.float32)
-    for row, logprobs_T in enumerate(scored):
+    for row, (logprobs_T, used) in enumerate(zip(scored, _used_tokens(batch)[own], strict=True)):
         # What stands at the logits of token t is of token t + 1.
-        logprobs_MT[row, 1 : len(logprobs_T)] = logprobs_T[:-1]
-    own_NT = slice(learner.grid.dp_rank, None, learner.grid.dp)
-    return logprobs_MT * (batch.positions_NT[own_NT] > 0)
+        logprobs_MT[row, 1:used] = logprobs_T[: used - 1]
+    return logprobs_MT * (batch.positions_NT[own] > 0)
 
 
 def score(learner: LearnerModel, batch: PackedBatch, *, temperature: float) -> Floats | None:
@@ -161,7 +161,6 @@ def _run(
         micro_batch_size=1,
         forward_only=forward_only,
         collect_non_loss_data=forward_only,
-        pg_collection=grid.groups,
     )
 
 

@@ -21,6 +21,9 @@ _is_installed = False
 class _Stream:
     """Stands in for a CUDA stream: work on the CPU is already in order."""
 
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """Takes whatever a CUDA stream takes."""
+
     def wait_stream(self, stream: object) -> None:
         """Nothing to wait for."""
 
@@ -48,7 +51,7 @@ def install() -> None:
     cuda.synchronize = lambda device=None: None
     cuda.set_device = lambda device: None
     cuda.empty_cache = lambda: None
-    cuda.Stream = lambda *args, **kwargs: _STREAM
+    cuda.Stream = _Stream
     cuda.current_stream = lambda device=None: _STREAM
     cuda.stream = lambda stream: contextlib.nullcontext()
 

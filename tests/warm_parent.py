@@ -1,0 +1,125 @@
+"""Rank grids forked from one process that has torch and Megatron-Core loaded.
+
+``python -m tests.warm_parent`` reads one JSON job a line from its standard input and answers each
+with one line. A rank calls the job's function with its RankGrid; what it returns is pickled.
+"""
+
+import importlib
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from e3mega.device import ProcessRank
+from e3mega.spec.schema.layout import LearnerLayout
+
+
+class WarmParent:
+    """The test's end: starts the process, gives it jobs, one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.warm_parent"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def run(
+        self, layout: LearnerLayout, function: str, *, timeout_s: float = 120.0, **arguments: Any
+    ) -> list[Any]:
+        """Call ``module:function`` with (grid, **arguments) on every rank; results by world rank.
+
+        Arguments go through JSON. Raises AssertionError with the tracebacks of failed ranks.
+        """
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        job = {
+            "layout": layout.model_dump(mode="json"),
+            "function": function,
+            "arguments": arguments,
+            "folder": str(folder),
+            "timeout_s": timeout_s,
+        }
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, "the warm parent is gone"
+        size = layout.tp * layout.pp * layout.dp
+        errors = [path.read_text() for path in sorted(folder.glob("*.error"))]
+        assert json.loads(answer) == [0] * size, f"{answer}\n" + "\n".join(errors)
+        return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(size)]
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+def _run_rank(job: dict[str, Any], world_rank: int, size: int) -> None:
+    from e3mega.mcore.parallel import init_parallel
+
+    folder = Path(job["folder"])
+    try:
+        layout = LearnerLayout.model_validate_json(json.dumps(job["layout"]))
+        process = ProcessRank(world_rank, size, world_rank)
+        grid = init_parallel(layout, process, init_method=f"file://{folder}/store")
+        module, name = job["function"].split(":")
+        result = getattr(importlib.import_module(module), name)(grid, **job["arguments"])
+        (folder / f"{world_rank}.pickle").write_bytes(pickle.dumps(result))
+    except BaseException:
+        (folder / f"{world_rank}.error").write_text(traceback.format_exc())
+        os._exit(1)
+    os._exit(0)
+
+
+def _run_job(job: dict[str, Any]) -> list[int]:
+    layout = job["layout"]
+    size = layout["tp"] * layout["pp"] * layout["dp"]
+    ranks: list[int] = []
+    for world_rank in range(size):
+        pid = os.fork()
+        if pid == 0:
+            _run_rank(job, world_rank, size)
+        ranks.append(pid)
+    deadline = time.monotonic() + job["timeout_s"]
+    codes: dict[int, int] = {}
+    while len(codes) < size:
+        for pid in ranks:
+            if pid in codes:
+                continue
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                codes[pid] = os.waitstatus_to_exitcode(status)
+        if any(codes.values()) or time.monotonic() > deadline:
+            for pid in set(ranks) - set(codes):
+                os.kill(pid, signal.SIGKILL)
+                codes[pid] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        time.sleep(0.01)
+    return [codes[pid] for pid in ranks]
+
+
+def _main() -> None:
+    # What every rank imports, so that a fork has it already.
+    for module in ("e3mega.learner.commands", "e3mega.weights.source", "tests.learner_cases"):
+        importlib.import_module(module)
+    assert threading.active_count() == 1, "a fork must not lose threads"
+    for line in sys.stdin:
+        codes = _run_job(json.loads(line))
+        print(json.dumps(codes), flush=True)
+
+
+if __name__ == "__main__":
+    _main()
