@@ -39,21 +39,29 @@ class GenerationClient:
         if self._url:
             return
         deadline = time.monotonic() + deadline_s
-        last = "it has not written its address"
+        last = ""
         while time.monotonic() < deadline:
-            if self._address_file.exists():
-                address = json.loads(self._address_file.read_text())
-                url = f"http://{address['host']}:{address['port']}"
-                try:
-                    async with self._open().get(f"{url}/health") as response:
-                        if response.status == 200:
-                            self._url = url
-                            return
-                        last = f"{url}/health answers {response.status}"
-                except aiohttp.ClientError as error:
-                    last = f"{url}/health: {error}"
+            last = await self._why_not_ready()
+            if not last:
+                return
             await asyncio.sleep(_POLL_S)
         raise TierError(f"{self.name}: not ready after {deadline_s:g} s: {last}; see its log")
+
+    async def _why_not_ready(self) -> str:
+        """What the server lacks, in words; empty, and its address known, when it answers."""
+        if not self._address_file.exists():
+            return "it has not written its address"
+        address = json.loads(self._address_file.read_text())
+        url = f"http://{address['host']}:{address['port']}"
+        try:
+            async with self._open().get(f"{url}/health") as response:
+                status = response.status
+        except aiohttp.ClientError as error:
+            return f"{url}/health: {error}"
+        if status != 200:
+            return f"{url}/health answers {status}"
+        self._url = url
+        return ""
 
     async def generate(self, request: GroupRequest) -> tuple[Completion, ...]:
         """All samples of one prompt in one request; sample k uses the seed plus k."""

@@ -42,15 +42,17 @@ def as_problem(finding: Finding, options: RunOptions, composition: Composition) 
 
 
 def _stated(key: Key, composition: Composition) -> Key:
-    """The key where a person wrote the value, or would: of a stage's untouched default, the
-    run's."""
+    """The key where a person wrote the value, or would: the run's, for a default in a section
+    that the stage does not mention."""
     stated = composition.stated_key(key)
     is_in_stage = stated[:2] == ("curriculum", "stages") and len(stated) > 4
-    if is_in_stage and composition.origin(stated) is None:
-        in_run = stated[3:]
-        if composition.origin(in_run) is None and in_run[0] in RunOptions.model_fields:
-            return in_run
-    return stated
+    if not is_in_stage or stated[3] not in RunOptions.model_fields:
+        return stated
+    is_mentioned = any(
+        other[:4] == stated[:4] and not leaf.inherited_from
+        for other, leaf in composition.leaves.items()
+    )
+    return stated if is_mentioned else stated[3:]
 
 
 def _place(key: Key, composition: Composition) -> str:

@@ -51,10 +51,14 @@ class Composition:
     """Where each mapping is first opened."""
 
     def origin(self, key: Key) -> Leaf | None:
-        """The leaf at a key, or the one list or switched-off section that holds it."""
+        """The leaf at a key, or the one list or switched-off section that holds it.
+
+        An empty mapping holds nothing.
+        """
         for length in range(len(key), 0, -1):
-            if key[:length] in self.leaves:
-                return self.leaves[key[:length]]
+            leaf = self.leaves.get(key[:length])
+            if leaf is not None and (length == len(key) or leaf.value != {}):
+                return leaf
         return None
 
     def place(self, key: Key) -> Place:
