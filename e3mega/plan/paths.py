@@ -32,6 +32,11 @@ class RunPaths:
         return self.run_dir / "run.lock"
 
     @property
+    def segments(self) -> Path:
+        """Names of the shared memory segments that the live jobs have mapped, one a line."""
+        return self.run_dir / "segments.txt"
+
+    @property
     def model_dir(self) -> Path:
         """HF config and tokenizer that the servers start from; no weights."""
         return self.run_dir / "model"

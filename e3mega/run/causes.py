@@ -7,10 +7,11 @@ from pathlib import Path
 
 _TAIL_BYTES = 65_536
 _NUM_CONTEXT_LINES = 12
-# torchrun closes with an error of its own that only says that some rank failed.
+# Before the exception there may be a rank, as torchrun writes it, or vLLM's process and place.
 _EXCEPTION = re.compile(
-    r"^(?:\S*\[rank\d+\]:?\s*|\[\w+\]:?\s*)?((?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*)$"
+    r"^(?:\[rank\d+\]:\s*|.*\[\w+\.py:\d+\]\s)?((?:\w+\.)*\w*(?:Error|Exception|Interrupt)(?::.*)?)$"
 )
+# torchrun closes with an error of its own that only says that some rank failed.
 _NOT_A_CAUSE = re.compile(r"ChildFailedError|SignalException|KeyboardInterrupt")
 _RANK = re.compile(r"^\s*rank\s*:\s*(\d+)")
 _EXIT_CODE = re.compile(r"^\s*exitcode\s*:\s*(-?\d+)")
@@ -76,7 +77,8 @@ def _stated_reason(line: str) -> str:
 def _dead_rank(lines: list[str]) -> str:
     """Which rank torchrun names as the first failed, e.g. ``rank 1 was killed by SIGKILL``."""
     rank = ""
-    for line in lines:
+    starts = [number for number, line in enumerate(lines) if line.startswith("Root Cause")]
+    for line in lines[starts[-1] :] if starts else []:
         if found := _RANK.match(line):
             rank = found[1]
         elif (found := _EXIT_CODE.match(line)) and rank:

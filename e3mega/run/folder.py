@@ -9,6 +9,7 @@ from pathlib import Path
 
 from e3mega.errors import E3Error
 from e3mega.plan.paths import RunPaths
+from e3mega.run.segments import remove_segments
 
 _LOW_DISK_BYTES = 64 << 20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -52,8 +53,12 @@ def clear_leftovers(paths: RunPaths) -> None:
 
 
 def remove_shared_memory(paths: RunPaths) -> None:
-    """Free the weights that were on their way to servers of this machine."""
+    """Free weights on their way to servers, and segments of jobs that were killed.
+
+    No process of the run may be alive.
+    """
     shutil.rmtree(paths.shared_memory, ignore_errors=True)
+    remove_segments(paths.segments)
 
 
 def disk_warning(run_dir: Path) -> list[str]:

@@ -30,6 +30,7 @@ from e3mega.run.guard import end_by_signal, parent_is_gone
 from e3mega.run.processes import RunningJob, adopt_orphans, kill_descendants, start_job, stop_jobs
 from e3mega.run.progress import Progress
 from e3mega.run.readiness import StartingServers
+from e3mega.run.segments import note_segments
 from e3mega.run.summary import accuracy_table
 from e3mega.run.tail import MetricsTail
 from e3mega.run.verdict import JobState, Verdict, judge
@@ -37,6 +38,8 @@ from e3mega.run.verdict import JobState, Verdict, judge
 POLL_S = 0.2
 SETTLE_S = 1.0
 """After a first failure, the wait for others that have the same cause."""
+NOTE_PERIOD_S = 2.0
+"""Between looks at the shared memory of the jobs."""
 STOP_GRACE_S = 10.0
 """Between SIGTERM and SIGKILL."""
 
@@ -60,6 +63,7 @@ class Supervisor:
         self._attempt = attempt
         self._jobs: dict[str, RunningJob] = {}
         self._ended: dict[str, float] = {}
+        self._note_due = 0.0
         self._tail = MetricsTail(paths.metrics("loop"))
         self._progress = Progress(plan)
         servers = [job.name for job in plan.jobs if job.role is Role.GENERATION]
@@ -94,6 +98,9 @@ class Supervisor:
                 return Ending("finished", 0, ())
             if verdict is Verdict.FAILED:
                 return self._failed(signals)
+            if time.monotonic() >= self._note_due:
+                self._note_due = time.monotonic() + NOTE_PERIOD_S
+                note_segments(self._paths.segments)
             time.sleep(POLL_S)
 
     def show(self, display: Display) -> None:
@@ -106,6 +113,7 @@ class Supervisor:
     def stop(self, signals: list[int]) -> None:
         """End all jobs and their descendants; a further signal means at once."""
         given = len(signals)
+        note_segments(self._paths.segments)
         stop_jobs(
             tuple(self._jobs.values()),
             grace_s=STOP_GRACE_S,
@@ -158,9 +166,8 @@ class Supervisor:
         status = job.process.poll()
         assert status is not None, f"job {name} is blamed but runs"
         cause = log_cause(job.log, job.log_start)
-        if status == 0:
-            return f"job {name} exited with status 0 while others were still at work"
-        return f"job {name} {exit_words(status)}{': ' + cause if cause else ''}"
+        early = " while others were still at work" if status == 0 else ""
+        return f"job {name} {exit_words(status)}{early}{': ' + cause if cause else ''}"
 
 
 def job_names(jobs: tuple[JobPlan, ...]) -> str:

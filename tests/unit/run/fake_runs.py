@@ -33,6 +33,13 @@ SPAWNS = (
     "    (run_dir / f'grandchild_{child.pid}').touch()\n"
 )
 """Grandchildren in sessions of their own, which know nothing of parents that die."""
+MAPS = (
+    "from multiprocessing import resource_tracker, shared_memory\n"
+    "segment = shared_memory.SharedMemory(create=True, size=64)\n"
+    "resource_tracker.unregister(segment._name, 'shared_memory')\n"
+    "(run_dir / 'segment').write_text(segment.name)\n"
+)
+"""Shared memory that nobody removes when the job is killed."""
 STEADY = {"generation_0": WAITS, "learner": WAITS, "loop": WAITS}
 """Jobs that would wait for a minute."""
 

@@ -15,6 +15,12 @@ torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
 ============================================================
 e3mega.learner.worker FAILED
 ------------------------------------------------------------
+Failures:
+[1]:
+  rank      : 0 (local_rank: 0)
+  exitcode  : -15 (pid: 4241)
+  traceback : Signal 15 (SIGTERM) received by PID 4241
+------------------------------------------------------------
 Root Cause (first observed failure):
 [0]:
   time      : 2026-11-24_14:00:00
@@ -43,6 +49,13 @@ def test_a_ranks_exception_is_told_before_torchruns_own(tmp_path: Path) -> None:
     log = written(tmp_path, error + TORCHRUN.format(code=1))
     cause = log_cause(log, 0)
     assert cause == "RuntimeError: loss is not finite at step 3 (rank 1 exited with status 1)"
+
+
+def test_an_exception_in_vllms_log_lines_is_found(tmp_path: Path) -> None:
+    place = "(MainProcess pid=7) ERROR 11-24 14:55:49 [async_llm.py:906]"
+    error = "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue."
+    text = f"{place} Traceback (most recent call last):\n{place} {error}\nINFO:  Shutting down\n"
+    assert log_cause(written(tmp_path, text), 0) == error
 
 
 def test_a_stated_reason_is_told_before_anything_else(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import plan_to_json
 from tests.unit.run.fake_runs import (
     LEAVES,
+    MAPS,
     SPAWNS,
     STEADY,
     WAITS,
@@ -160,8 +161,9 @@ def test_a_signal_stops_everything_and_says_how_to_go_on(
 
 def test_a_second_ctrl_c_does_not_wait_for_a_job_that_does_not_obey(runs: Runs) -> None:
     deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n(run_dir / 'deaf').touch()\n" + WAITS
-    run = runs.start({**STEADY, "learner": deaf})
+    run = runs.start({**STEADY, "learner": deaf, "generation_0": MAPS + WAITS})
     wait_for((run.run_dir / "deaf").exists)
+    wait_for((run.run_dir / "segment").exists)
     run.process.send_signal(signal.SIGINT)
     assert run.process.stdout is not None
     wait_for(lambda: "stopping" in run.process.stdout.readline())
@@ -169,18 +171,23 @@ def test_a_second_ctrl_c_does_not_wait_for_a_job_that_does_not_obey(runs: Runs) 
     run.process.communicate(timeout=5)
     assert run.process.returncode == 130
     assert processes_of(run.run_dir) == []
+    assert not Path("/dev/shm", (run.run_dir / "segment").read_text()).exists()
 
 
 def test_a_killed_supervisor_leaves_nothing(runs: Runs) -> None:
-    run = runs.start(spawning("loop", WAITS))
+    scripts = spawning("loop", WAITS)
+    run = runs.start({**scripts, "learner": MAPS + scripts["learner"]})
     run.wait_for_grandchildren()
     run.paths.shared_memory.mkdir()
+    wait_for(run.paths.segments.exists)
     os.kill(run.supervisor(), signal.SIGKILL)
     lines = run.finish()
     assert run.process.returncode == 137
     assert "the supervisor was killed by SIGKILL" in lines[-1]
     assert processes_of(run.run_dir) == []
     assert not run.paths.shared_memory.exists()
+    segment = Path("/dev/shm", (run.run_dir / "segment").read_text())
+    assert not segment.exists()
     assert attempts_of(run.run_dir)[0]["exit"] == 137
 
 
