@@ -1,0 +1,126 @@
+"""A plan holds what its jobs need, derived for every budget that a stage may take."""
+
+from pathlib import Path
+
+import pytest
+
+from e3mega.families.geometry import Precision
+from e3mega.plan.compile import compile_plan, sync_bytes
+from e3mega.plan.planfile import Plan, Role
+from e3mega.plan.stages import candidate_budgets
+from tests.spec_cases import resolved
+
+RUN = "include: [runs/quickstart]\n"
+PROMPT = 7
+"""Tokens of a three-number prompt."""
+
+
+def planned(tmp_path: Path, *sets: str, text: str = RUN) -> Plan:
+    return compile_plan(resolved(tmp_path, text, sets=sets).options)
+
+
+def test_the_same_spec_gives_the_same_plan(tmp_path: Path) -> None:
+    assert planned(tmp_path) == planned(tmp_path)
+
+
+def test_each_candidate_has_its_numbers(tmp_path: Path) -> None:
+    plan = planned(
+        tmp_path,
+        "curriculum.stages.hard.budget.candidates=[16, 32, 96]",
+        "rollout.packed_tokens=256",
+    )
+    hard = plan.stages[2]
+    assert [budget.tokens for budget in hard.budgets] == [16, 32, 96]
+    for budget in hard.budgets:
+        assert budget.max_sequence_tokens == PROMPT + budget.tokens
+        full = budget.max_sequence_tokens
+        assert budget.sequences_per_bin * full <= 256 < (budget.sequences_per_bin + 1) * full
+
+
+@pytest.mark.parametrize(
+    ("sets", "longest"),
+    [
+        ((), 256),
+        (("evaluation.budgets=[32]",), 256),
+        (("evaluation.budgets=[32]", "curriculum.stages.hard.budget.candidates=[64, 100]"), 200),
+        (("evaluation.budgets=[32]", "evaluation.pass_budget_tokens=400"), 400),
+        (("evaluation.budgets=[32, 300]",), 300),
+        (("curriculum.stages.easy.budget.tokens=450",), 450),
+        (("curriculum.stages.warmup.budget.tokens=500",), 256),
+    ],
+)
+def test_servers_hold_the_longest_request(
+    tmp_path: Path, sets: tuple[str, ...], longest: int
+) -> None:
+    server = planned(tmp_path, *sets).server
+    assert server.max_model_len == PROMPT + longest
+    assert server.max_num_batched_tokens >= server.max_model_len
+    assert server.max_num_batched_tokens >= server.max_num_seqs
+
+
+def test_prefill_admits_all_sequences_at_once_within_its_bound(tmp_path: Path) -> None:
+    few = planned(tmp_path, "generation.max_num_seqs=100").server
+    assert few.max_num_batched_tokens == 100 * PROMPT
+    many = planned(tmp_path, "generation.max_num_seqs=4000").server
+    assert many.max_num_batched_tokens == 8192
+
+
+def test_test_budgets_beyond_the_context_are_cut_and_listed(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "evaluation.budgets=[64, 505, 506, 1k]")
+    assert all(stage.evaluation.budgets == (64, 505) for stage in plan.stages)
+    assert len(plan.warnings) == 3
+    assert "[506, 1024]" in plan.warnings[0] and "512" in plan.warnings[0]
+    assert plan.server.max_model_len == 512
+
+
+def test_rl_from_random_weights_is_warned_of(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "curriculum.order=[easy, warmup, hard]")
+    assert len(plan.warnings) == 1 and "random weights" in plan.warnings[0]
+    given = planned(tmp_path, "curriculum.order=[easy, warmup, hard]", "model.hf_path=base")
+    assert given.warnings == ()
+
+
+def test_jobs_are_the_servers_the_learner_and_the_loop(tmp_path: Path) -> None:
+    plan = planned(
+        tmp_path,
+        "layout.generation.num_replicas=2",
+        "layout.generation.threads_per_replica=3",
+        "layout.learner.pp=3",
+        "layout.learner.dp=2",
+    )
+    assert [job.name for job in plan.jobs] == ["generation_0", "generation_1", "learner", "loop"]
+    assert [job.role for job in plan.jobs] == [
+        Role.GENERATION,
+        Role.GENERATION,
+        Role.LEARNER,
+        Role.LOOP,
+    ]
+    assert [job.argv[-1] for job in plan.jobs] == ["0", "1", "{attempt}", "{attempt}"]
+    assert plan.jobs[1].argv[-2] == "{run_dir}"
+    assert plan.jobs[1].env["OMP_NUM_THREADS"] == "3"
+    assert "--nproc-per-node=12" in plan.jobs[2].argv
+    assert [job.num_devices for job in plan.jobs] == [0, 0, 0, 0]
+
+
+def test_gpu_jobs_ask_for_devices(tmp_path: Path) -> None:
+    plan = planned(
+        tmp_path,
+        "layout.learner.device=gpu",
+        "layout.generation.device=gpu",
+        "layout.generation.tp=4",
+        "model.precision=bfloat16",
+    )
+    assert [job.num_devices for job in plan.jobs] == [4, 2, 0]
+
+
+def test_a_sync_sends_every_parameter_once(tmp_path: Path) -> None:
+    model = resolved(tmp_path, RUN).options.model
+    assert sync_bytes(model) == 4 * 607_296
+    half = model.model_copy(update={"precision": Precision.BFLOAT16, "ties_embeddings": False})
+    assert sync_bytes(half) == 2 * (607_296 + 128 * 128)
+
+
+def test_a_fixed_budget_is_its_only_candidate(tmp_path: Path) -> None:
+    stages = resolved(tmp_path, RUN).options.curriculum.stages
+    assert candidate_budgets(stages["easy"]) == (64,)
+    assert candidate_budgets(stages["hard"]) == (64, 128)
