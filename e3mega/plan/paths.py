@@ -117,11 +117,24 @@ class RunPaths:
         """The checkpoint after this many finished steps."""
         return self.checkpoints / f"step_{step:06d}"
 
+    def loop_state(self, checkpoint: Path) -> Path:
+        """The loop's state inside a checkpoint."""
+        return checkpoint / "loop_state.json"
+
+    @property
+    def scores(self) -> Path:
+        """Batches scored by the learner (canary, probes) and their log-probabilities."""
+        return self.run_dir / "scores"
+
     @property
     def shared_memory(self) -> Path:
         """Weights on their way to servers of this machine; removed at the end of a run."""
         digest = hashlib.sha256(str(self.run_dir.resolve()).encode()).hexdigest()[:16]
         return Path("/dev/shm") / f"e3mega-{digest}"
+
+
+MANIFEST = "manifest.json"
+"""Makes a checkpoint complete; the last of its files."""
 
 
 def command_file(folder: Path, index: int) -> Path:
