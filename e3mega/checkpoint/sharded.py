@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.strategies import filesystem_async
+from megatron.core.optimizer import ChainedOptimizer
+from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 
 from e3mega.checkpoint.manifest import Manifest, file_facts, verify, write_manifest
 from e3mega.errors import CheckpointError
@@ -73,6 +75,7 @@ def load_checkpoint(learner: LearnerModel, folder: Path, plan: Plan) -> int:
     _fill_optimizer_state(learner)
     loaded = dist_checkpointing.load(_state(learner, is_loading=True), str(folder / _WEIGHTS))
     learner.chunks[0].module.load_state_dict(loaded["model"], strict=True)
+    _pass_over_steps(learner)
     learner.optimizer.load_state_dict(loaded["optimizer"])
     _give_own_steps(learner)
     return manifest.version
@@ -86,9 +89,27 @@ def _state(learner: LearnerModel, *, is_loading: bool) -> dict[str, Any]:
     return {"model": model, "optimizer": optimizer}
 
 
+def _distributed_optimizers(learner: LearnerModel) -> list[DistributedOptimizer]:
+    optimizer = learner.optimizer
+    chained = optimizer.chained_optimizers if isinstance(optimizer, ChainedOptimizer) else []
+    return [each for each in chained or [optimizer] if isinstance(each, DistributedOptimizer)]
+
+
 def _inner_optimizers(learner: LearnerModel) -> list[torch.optim.Optimizer]:
-    chained = getattr(learner.optimizer, "chained_optimizers", None) or [learner.optimizer]
-    return [each.optimizer for each in chained]
+    return [each.optimizer for each in _distributed_optimizers(learner)]
+
+
+def _pass_over_steps(learner: LearnerModel) -> None:
+    """Let the load of moments pass over Adam's ``step``, which comes with the parameter groups.
+
+    Without Transformer Engine the state of torch's Adam holds ``step`` as a tensor; Megatron-Core
+    0.19 drops it from what it loads and then asks for it. None says that there is nothing to copy.
+    """
+    for optimizer in _distributed_optimizers(learner):
+        copy = DistributedOptimizer._set_main_param_and_optimizer_states.__get__(optimizer)
+        optimizer._set_main_param_and_optimizer_states = lambda parameter, tensors, copy=copy: copy(
+            parameter, {"step": None, **tensors}
+        )
 
 
 def _fill_optimizer_state(learner: LearnerModel) -> None:
