@@ -1,0 +1,157 @@
+"""Measurements of a stage: accuracy over budgets, pass@k, the budget rule, recognition."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from e3mega.curriculum.budget import decide_budget
+from e3mega.curriculum.exit import is_recognition_enough
+from e3mega.curriculum.options import CoupledBudget, RecognitionExit
+from e3mega.evaluate.budgets import accuracy_curve
+from e3mega.evaluate.outcomes import outcomes_of
+from e3mega.evaluate.passk import pass_k_curve
+from e3mega.loop.jobs import Jobs
+from e3mega.loop.requests import measure_prompts
+from e3mega.loop.scoring import score_sequences
+from e3mega.loop.state import LoopState
+from e3mega.loop.sync import TierSync
+from e3mega.plan.planfile import StagePlan
+from e3mega.rollout.records import Purpose
+
+
+async def choose_budget(
+    jobs: Jobs, tier: TierSync, state: LoopState, stage: StagePlan
+) -> LoopState:
+    """The state with the stage's budget; a coupled one is measured on the stage's first policy."""
+    rule = stage.budget
+    if not isinstance(rule, CoupledBudget):
+        return replace(state, budget_tokens=rule.tokens)
+    await tier.ensure(state.version, stage)
+    task = jobs.tasks[stage.index]
+    state, groups = await measure_prompts(
+        jobs,
+        stage,
+        state,
+        [task.training_prompt(index) for index in range(rule.num_problems)],
+        purpose=Purpose.BUDGET,
+        num_samples=rule.samples_per_problem,
+        max_tokens=2 * max(rule.candidates),
+    )
+    decision = decide_budget(
+        outcomes_of(groups).solved_at_PS,
+        candidates=rule.candidates,
+        kappa=rule.kappa,
+        seed=jobs.plan.seed,
+    )
+    jobs.metrics.write(
+        "budget_decision",
+        stage=stage.name,
+        candidates=list(decision.candidates),
+        budgets=list(decision.budgets),
+        accuracy=list(decision.accuracy),
+        ratios=list(decision.ratios),
+        ratio_low=list(decision.ratio_low),
+        ratio_high=list(decision.ratio_high),
+        kappa=decision.kappa,
+        chosen=decision.chosen,
+        reason=decision.reason.value,
+        num_problems=decision.num_problems,
+        num_samples=decision.num_samples,
+    )
+    return replace(state, budget_tokens=decision.chosen)
+
+
+async def evaluate_stage(
+    jobs: Jobs, tier: TierSync, state: LoopState, stage: StagePlan, *, label: str
+) -> LoopState:
+    """Accuracy over the test budgets on held-out problems of both slices."""
+    await tier.ensure(state.version, stage)
+    options = stage.evaluation
+    state, groups = await measure_prompts(
+        jobs,
+        stage,
+        state,
+        jobs.tasks[stage.index].held_out_prompts(options.num_problems),
+        purpose=Purpose.EVALUATE,
+        num_samples=options.samples_per_problem,
+        max_tokens=max(options.budgets),
+    )
+    every = outcomes_of(groups)
+    for name in ("all", *sorted(set(every.slices))):
+        outcomes = every.of_slice(name)
+        curve = accuracy_curve(outcomes, options.budgets)
+        jobs.metrics.write(
+            "evaluation",
+            label=label,
+            stage=stage.name,
+            version=state.version,
+            slice=name,
+            budgets=[point.budget_tokens for point in curve],
+            accuracy=[point.accuracy for point in curve],
+            stderr=[point.stderr for point in curve],
+            truncated=[point.truncated_frac for point in curve],
+            mean_attempts=float(outcomes.num_attempts_PS.mean()),
+            mean_length=float(outcomes.num_tokens_PS.mean()),
+            num_problems=len(outcomes.slices),
+        )
+    return state
+
+
+async def measure_pass_k(
+    jobs: Jobs, tier: TierSync, state: LoopState, stage: StagePlan, *, label: str
+) -> LoopState:
+    """Unbiased pass@k on held-out problems."""
+    options = stage.evaluation
+    if options.pass_num_problems == 0:
+        return state
+    await tier.ensure(state.version, stage)
+    state, groups = await measure_prompts(
+        jobs,
+        stage,
+        state,
+        jobs.tasks[stage.index].held_out_prompts(options.pass_num_problems),
+        purpose=Purpose.PASS_K,
+        num_samples=options.pass_samples,
+        max_tokens=options.pass_budget_tokens,
+    )
+    is_correct_PS = outcomes_of(groups).solved_at_PS <= options.pass_budget_tokens
+    points = pass_k_curve(is_correct_PS, options.pass_k, seed=jobs.plan.seed)
+    jobs.metrics.write(
+        "pass_k",
+        label=label,
+        k=[point.k for point in points],
+        pass_at_k=[point.pass_at_k for point in points],
+        stderr=[point.stderr for point in points],
+        num_problems=len(groups),
+        num_samples=options.pass_samples,
+        budget_tokens=options.pass_budget_tokens,
+    )
+    return state
+
+
+async def is_warm(jobs: Jobs, state: LoopState, stage: StagePlan, rule: RecognitionExit) -> bool:
+    """Whether the model tells hits from misses on held-out attempts; the measurement is logged."""
+    probes = jobs.tasks[stage.index].probes(rule.num_attempts)
+    scores = await score_sequences(
+        jobs,
+        stage,
+        [probe.token_ids for probe in probes],
+        name="probes",
+        version=state.version,
+    )
+    calls_hit = np.array([score[-1] > math.log(0.5) for score in scores])
+    is_hit = np.array([probe.is_hit for probe in probes])
+    hit_frac = float(calls_hit[is_hit].mean())
+    false_hit_frac = float(calls_hit[~is_hit].mean())
+    is_enough = is_recognition_enough(hit_frac, false_hit_frac, rule)
+    jobs.metrics.write(
+        "recognition",
+        stage=stage.name,
+        step=state.version,
+        hit_frac=hit_frac,
+        false_hit_frac=false_hit_frac,
+        num_attempts=len(probes),
+        is_enough=is_enough,
+    )
+    return is_enough

@@ -1,0 +1,104 @@
+"""Turns prompts into finished groups under one version, for training and for measurements."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from e3mega.loop.jobs import Jobs
+from e3mega.loop.state import LoopState
+from e3mega.plan.planfile import StagePlan
+from e3mega.rollout.buffer import GroupStore
+from e3mega.rollout.ledger import Amount, Ledger
+from e3mega.rollout.records import FinishReason, Group, GroupRequest, Purpose
+from e3mega.rollout.sampler import SampledRound
+from e3mega.rollout.seeds import group_seed
+from e3mega.tasks.interface import Prompt
+
+
+async def measure_prompts(
+    jobs: Jobs,
+    stage: StagePlan,
+    state: LoopState,
+    prompts: Sequence[Prompt],
+    *,
+    purpose: Purpose,
+    num_samples: int,
+    max_tokens: int,
+) -> tuple[LoopState, tuple[Group, ...]]:
+    """Groups of a measurement at the state's version, and the state with them in its ledger."""
+    sampled = await generate_groups(
+        jobs,
+        stage,
+        prompts,
+        purpose=purpose,
+        stage_round=0,
+        num_samples=num_samples,
+        max_tokens=max_tokens,
+        version=state.version,
+    )
+    ledger = count_groups(state.ledger, sampled).evaluate(amount(sampled.groups))
+    return replace(state, ledger=ledger), sampled.groups
+
+
+async def generate_groups(
+    jobs: Jobs,
+    stage: StagePlan,
+    prompts: Sequence[Prompt],
+    *,
+    purpose: Purpose,
+    stage_round: int,
+    num_samples: int,
+    max_tokens: int,
+    version: int,
+) -> SampledRound:
+    """Finished groups of the prompts; those already on disk are read, not generated.
+
+    Waits for the servers; the caller has brought them to ``version``. Seeds derive from run,
+    purpose, stage, version, round and prompt, so a group generated again is the same group.
+    """
+    requests = [
+        GroupRequest(
+            index=index,
+            prompt=prompt,
+            num_samples=num_samples,
+            max_tokens=max_tokens,
+            temperature=stage.generation.temperature,
+            seed=group_seed(
+                run_seed=jobs.plan.seed,
+                purpose=purpose,
+                stage_index=stage.index,
+                round=stage_round,
+                prompt_index=index,
+                num_samples=num_samples,
+            ),
+            version=version,
+        )
+        for index, prompt in enumerate(prompts)
+    ]
+    # A stage's measurements before and after it are made under different versions.
+    name = stage.name if purpose is Purpose.TRAIN else f"{stage.name}_v{version:06d}"
+    store = GroupStore(
+        jobs.paths,
+        purpose=purpose,
+        stage=name,
+        round=stage_round,
+        text=jobs.tasks[stage.index].text,
+    )
+    return await jobs.samplers[stage.index].sample(requests, store)
+
+
+def count_groups(ledger: Ledger, sampled: SampledRound) -> Ledger:
+    """The ledger after the groups were asked for and came back."""
+    rollouts = [rollout for group in sampled.groups for rollout in group.rollouts]
+    num_truncated = sum(r.completion.finish_reason is FinishReason.LENGTH for r in rollouts)
+    return (
+        ledger.redraw(sampled.num_redrawn)
+        .issue(len(sampled.groups))
+        .answer(len(sampled.groups), amount(sampled.groups), num_truncated=num_truncated)
+        .reuse(sampled.num_reused)
+    )
+
+
+def amount(groups: Sequence[Group]) -> Amount:
+    """Rollouts of the groups and their completion tokens."""
+    lengths = [len(r.completion.token_ids) for group in groups for r in group.rollouts]
+    return Amount(len(lengths), sum(lengths))

@@ -1,0 +1,253 @@
+"""One round of a stage: its sequences, its batches, and the optimizer steps on them."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from e3mega.loop.jobs import Jobs
+from e3mega.loop.requests import count_groups, generate_groups
+from e3mega.loop.state import LoopState
+from e3mega.objective.advantage import group_advantages
+from e3mega.plan.planfile import BudgetPlan, StagePlan
+from e3mega.rollout.batch_file import write_batch
+from e3mega.rollout.ledger import Amount, Ledger
+from e3mega.rollout.packing import pack
+from e3mega.rollout.records import (
+    CommandKind,
+    FinishReason,
+    Group,
+    Purpose,
+    Rollout,
+    TrainSequence,
+)
+from e3mega.rollout.sampler import SampledRound
+from e3mega.tasks.interface import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class RoundData:
+    """What a round trains on: one list of sequences a step, and the groups behind them.
+
+    Example: ``RoundData(((sequence,),), None, version=None)``.
+    """
+
+    steps: tuple[tuple[TrainSequence, ...], ...]
+    sampled: SampledRound | None
+    """What the tier gave; None in a supervised stage."""
+    version: int | None
+    """Version that generated the round; None in a supervised stage."""
+
+
+def num_steps(stage: StagePlan, stage_round: int) -> int:
+    """Optimizer steps of a round; the last round of a stage may be short, none follow it."""
+    per_round = stage.rollout.steps_per_round
+    return max(0, min(per_round, stage.max_steps - stage_round * per_round))
+
+
+def supervised_round(jobs: Jobs, stage: StagePlan, *, stage_round: int, steps: int) -> RoundData:
+    """Traces of the task's generator, every token of them with advantage 1."""
+    task = jobs.tasks[stage.index]
+    per_step = stage.rollout.prompts_per_step
+    first = stage_round * stage.rollout.steps_per_round * per_step
+    return RoundData(
+        tuple(
+            tuple(_trace_sequence(task.trace(index)) for index in range(start, start + per_step))
+            for start in range(first, first + steps * per_step, per_step)
+        ),
+        None,
+        None,
+    )
+
+
+def _trace_sequence(trace: Trace) -> TrainSequence:
+    return TrainSequence(
+        token_ids=trace.prompt.token_ids + trace.token_ids,
+        num_prompt_tokens=len(trace.prompt.token_ids),
+        advantage=1.0,
+        rollout_logprobs=(0.0,) * len(trace.token_ids),
+        loss_mask=trace.weights,
+        is_correct=trace.has_hit,
+    )
+
+
+async def rl_round(
+    jobs: Jobs, stage: StagePlan, *, stage_round: int, steps: int, budget_tokens: int, version: int
+) -> RoundData:
+    """Groups sampled under ``version``, with their advantages."""
+    rollout = stage.rollout
+    per_round = rollout.prompts_per_step * rollout.steps_per_round
+    first = stage_round * per_round
+    prompts = [
+        jobs.tasks[stage.index].training_prompt(index)
+        for index in range(first, first + rollout.prompts_per_step * steps)
+    ]
+    sampled = await generate_groups(
+        jobs,
+        stage,
+        prompts,
+        purpose=Purpose.TRAIN,
+        stage_round=stage_round,
+        num_samples=rollout.samples_per_prompt,
+        max_tokens=budget_tokens,
+        version=version,
+    )
+    steps_groups = _by_step(sampled, stage)
+    return RoundData(tuple(_sequences(step, stage) for step in steps_groups), sampled, version)
+
+
+def _by_step(sampled: SampledRound, stage: StagePlan) -> list[tuple[Group, ...]]:
+    per_step = stage.rollout.prompts_per_step
+    starts = range(0, len(sampled.groups), per_step)
+    return [sampled.groups[start : start + per_step] for start in starts]
+
+
+def _sequences(groups: Sequence[Group], stage: StagePlan) -> tuple[TrainSequence, ...]:
+    rewards_GS = np.array([[r.marks.reward for r in group.rollouts] for group in groups])
+    weights_GS = group_advantages(rewards_GS, stage.loss)
+    return tuple(
+        TrainSequence(
+            token_ids=group.request.prompt.token_ids + rollout.completion.token_ids,
+            num_prompt_tokens=len(group.request.prompt.token_ids),
+            advantage=float(weights_GS[g, s]),
+            rollout_logprobs=rollout.completion.logprobs,
+            loss_mask=(1.0,) * len(rollout.completion.token_ids),
+            is_correct=rollout.marks.reward > 0,
+        )
+        for g, group in enumerate(groups)
+        for s, rollout in enumerate(group.rollouts)
+    )
+
+
+async def train_round(
+    jobs: Jobs, state: LoopState, stage: StagePlan, data: RoundData, *, lag: int
+) -> LoopState:
+    """Write the round's batches and have the learner take a step on each."""
+    budget = _budget_plan(stage, state.budget_tokens)
+    with jobs.timed("pack_s"):
+        files = await asyncio.to_thread(_write_batches, jobs, state, stage, data, budget, lag)
+    with jobs.timed("train_s"):
+        reply = await jobs.command(
+            CommandKind.TRAIN,
+            stage=stage.name,
+            stage_step=state.stage_step,
+            batch_files=files,
+            version=state.version,
+        )
+    groups = _by_step(data.sampled, stage) if data.sampled else []
+    for step, values in enumerate(reply.steps):
+        jobs.metrics.write(
+            "step",
+            stage=stage.name,
+            mode=stage.mode.value,
+            step=state.version + step + 1,
+            stage_step=state.stage_step + step + 1,
+            stage_max_steps=stage.max_steps,
+            round=state.stage_round,
+            version=state.version if data.version is None else data.version,
+            lag=lag,
+            tokens_trained=values["tokens"],
+            **{key: value for key, value in values.items() if key != "tokens"},
+            **(_group_metrics(groups[step]) if groups else {}),
+        )
+    return replace(
+        state,
+        stage_step=state.stage_step + len(data.steps),
+        stage_round=state.stage_round + 1,
+        version=state.version + len(data.steps),
+        ledger=_ledger_after(state.ledger, data, lag=lag),
+    )
+
+
+def _ledger_after(ledger: Ledger, data: RoundData, *, lag: int) -> Ledger:
+    if data.sampled is not None:
+        ledger = count_groups(ledger, data.sampled)
+    for sequences in data.steps:
+        tokens = sum(len(s.token_ids) - s.num_prompt_tokens for s in sequences)
+        trained = Amount(len(sequences), tokens)
+        is_rl = data.sampled is not None
+        ledger = ledger.train(trained, lag=lag) if is_rl else ledger.train_supervised(trained)
+    return ledger
+
+
+def write_round_metrics(jobs: Jobs, state: LoopState, stage: StagePlan, data: RoundData) -> None:
+    """Log where the round's seconds went, and the ledger."""
+    timings = jobs.take_timings()
+    generation = timings.pop("generation_wait_s", 0.0)
+    jobs.metrics.write(
+        "round",
+        stage=stage.name,
+        round=state.stage_round - 1,
+        version=state.version,
+        generation_s=generation,
+        total_s=jobs.take_round_seconds(),
+        num_redrawn=data.sampled.num_redrawn if data.sampled else 0,
+        **timings,
+    )
+    counts = json.loads(state.ledger.to_json())
+    jobs.metrics.write("ledger", version=state.version, stage=stage.name, **counts)
+    state.ledger.check(is_drained=False)
+
+
+def _write_batches(
+    jobs: Jobs,
+    state: LoopState,
+    stage: StagePlan,
+    data: RoundData,
+    budget: BudgetPlan,
+    lag: int,
+) -> tuple[str, ...]:
+    files = []
+    for offset, sequences in enumerate(data.steps):
+        step = state.version + offset
+        batch = pack(
+            sequences,
+            packed_tokens=budget.packed_tokens,
+            num_bins_multiple=jobs.plan.layout.learner.dp,
+            stage=stage.name,
+            step=step,
+            round=state.stage_round,
+            version=state.version if data.version is None else data.version,
+            lag=lag,
+        )
+        path = jobs.paths.batch(stage.name, step)
+        write_batch(path, batch)
+        files.append(str(path.relative_to(jobs.paths.run_dir)))
+    return tuple(files)
+
+
+def _budget_plan(stage: StagePlan, tokens: int) -> BudgetPlan:
+    return next(budget for budget in stage.budgets if budget.tokens == tokens)
+
+
+def _group_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    correct = [rollout for rollout in rollouts if rollout.marks.reward > 0]
+    incorrect = [rollout for rollout in rollouts if rollout.marks.reward <= 0]
+    is_cut = [r.completion.finish_reason is FinishReason.LENGTH for r in rollouts]
+    return {
+        "reward_mean": float(np.mean([rollout.marks.reward for rollout in rollouts])),
+        "num_rollouts": len(rollouts),
+        "tokens_generated": sum(len(rollout.completion.token_ids) for rollout in rollouts),
+        "truncated_frac": float(np.mean(is_cut)),
+        "length_correct": _mean_length(correct),
+        "length_incorrect": _mean_length(incorrect),
+        "attempts_correct": _mean_attempts(correct),
+        "attempts_incorrect": _mean_attempts(incorrect),
+        "false_hits": float(np.mean([rollout.marks.num_false_hits > 0 for rollout in rollouts])),
+        "mixed_groups_frac": float(
+            np.mean([len({r.marks.reward for r in group.rollouts}) > 1 for group in groups])
+        ),
+    }
+
+
+def _mean_length(rollouts: Sequence[Rollout]) -> float:
+    lengths = [len(rollout.completion.token_ids) for rollout in rollouts]
+    return float(np.mean(lengths)) if lengths else float("nan")
+
+
+def _mean_attempts(rollouts: Sequence[Rollout]) -> float:
+    attempts = [rollout.marks.num_attempts for rollout in rollouts]
+    return float(np.mean(attempts)) if attempts else float("nan")

@@ -1,0 +1,67 @@
+"""Log-probabilities of given sequences under the learner's current weights."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from e3mega.errors import RecordError
+from e3mega.loop.jobs import Jobs
+from e3mega.plan.planfile import StagePlan
+from e3mega.rollout.batch_file import read_batch, write_batch
+from e3mega.rollout.packing import pack
+from e3mega.rollout.records import CommandKind, TrainSequence
+
+
+async def score_sequences(
+    jobs: Jobs, stage: StagePlan, sequences: Sequence[tuple[int, ...]], *, name: str, version: int
+) -> list[NDArray[np.float32]]:
+    """Log-probability, in nats at temperature 1, of each token but the first of each sequence.
+
+    The learner computes them with the forward pass it trains with.
+    """
+    batch_path = jobs.paths.scores / f"{name}.batch.safetensors"
+    output_path = jobs.paths.scores / f"{name}.logprobs.safetensors"
+    # The advantage carries the number of the sequence (from 1): packing may reorder them.
+    rows = [
+        TrainSequence(
+            token_ids=tokens,
+            num_prompt_tokens=1,
+            advantage=float(number),
+            rollout_logprobs=(0.0,) * (len(tokens) - 1),
+            loss_mask=(1.0,) * (len(tokens) - 1),
+            is_correct=False,
+        )
+        for number, tokens in enumerate(sequences, start=1)
+    ]
+    layout = jobs.plan.layout.learner
+    batch = pack(
+        rows,
+        packed_tokens=stage.budgets[-1].packed_tokens,
+        num_bins_multiple=layout.dp,
+        stage=stage.name,
+        step=version,
+        round=0,
+        version=version,
+        lag=0,
+    )
+    write_batch(batch_path, batch)
+    await jobs.command(
+        CommandKind.SCORE,
+        version=version,
+        batch_files=(str(batch_path.relative_to(jobs.paths.run_dir)),),
+        output_file=str(output_path.relative_to(jobs.paths.run_dir)),
+    )
+    logprobs_NT = load_file(output_path)["logprobs"]
+    batch = read_batch(batch_path)
+    if logprobs_NT.shape != batch.tokens_NT.shape:
+        raise RecordError(
+            f"{output_path}: got log-probabilities of shape {logprobs_NT.shape}, "
+            f"need {batch.tokens_NT.shape}; the learner and the loop read different batches"
+        )
+    scores = [np.zeros(len(tokens) - 1, dtype=np.float32) for tokens in sequences]
+    for n, t in zip(*np.nonzero(batch.mask_NT), strict=True):
+        number = round(float(batch.advantages_NT[n, t]))
+        scores[number - 1][batch.positions_NT[n, t] - 1] = logprobs_NT[n, t]
+    return scores

@@ -1,0 +1,85 @@
+"""The loop's process: ``python -m e3mega.loop.wiring RUN_DIR ATTEMPT``."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from e3mega.checkpoint.manifest import newest_complete
+from e3mega.errors import E3Error
+from e3mega.generation.client import GenerationClient
+from e3mega.loop.controller import Controller
+from e3mega.loop.jobs import Jobs
+from e3mega.loop.state import LoopState, read_state
+from e3mega.metrics import MetricsWriter
+from e3mega.plan.paths import RunPaths
+from e3mega.plan.planfile import Plan, read_plan
+from e3mega.rollout.channel import CommandSender
+from e3mega.rollout.sampler import Sampler
+from e3mega.tasks.catalog import build_task
+
+
+def first_state(paths: RunPaths, metrics: MetricsWriter) -> LoopState:
+    """Where the loop begins: the newest complete checkpoint, or the start of the plan."""
+    checkpoint = newest_complete(paths.checkpoints)
+    if checkpoint is None:
+        return LoopState()
+    state = read_state(paths.loop_state(checkpoint))
+    metrics.write("attempt_resumed", version=state.version, checkpoint=checkpoint.name)
+    return state
+
+
+async def run_loop(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWriter) -> None:
+    """Run the plan to its end; raises E3Error with the reason if it cannot."""
+    metrics.write(
+        "run_started",
+        name=plan.name,
+        seed=plan.seed,
+        fingerprint=plan.run_fingerprint,
+        attempt=attempt,
+    )
+    state = first_state(paths, metrics)
+    tasks = tuple(build_task(stage.task, plan.seed) for stage in plan.stages)
+    servers = tuple(
+        GenerationClient(
+            address_file=paths.address(replica),
+            key=paths.key.read_text().strip(),
+            end_token_id=tasks[0].end_token_id,
+            deadline_s=plan.stages[0].generation.request_deadline_s,
+        )
+        for replica in range(plan.layout.generation.num_replicas)
+    )
+    jobs = Jobs(
+        plan=plan,
+        paths=paths,
+        tasks=tasks,
+        learner=CommandSender(paths.attempt_commands(attempt)),
+        servers=servers,
+        samplers=tuple(Sampler(servers, task.mark) for task in tasks),
+        metrics=metrics,
+    )
+    try:
+        await Controller(jobs, state).run()
+    finally:
+        for server in servers:
+            await server.close()
+
+
+def main(argv: list[str]) -> int:
+    """Run the loop of a run folder; the reason of a failure is the last line on stderr."""
+    run_dir, attempt = Path(argv[0]), int(argv[1])
+    paths = RunPaths(run_dir)
+    metrics = MetricsWriter(paths.metrics("loop"))
+    try:
+        asyncio.run(run_loop(read_plan(paths.plan), paths, attempt, metrics))
+    except E3Error as error:
+        metrics.write("run_failed", reason=str(error))
+        print(json.dumps({"reason": str(error)}), file=sys.stderr)
+        return error.exit_code
+    finally:
+        metrics.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,109 @@
+"""Fakes of the loop's neighbours, after the same Protocols as the real ones."""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from e3mega.plan.paths import RunPaths
+from e3mega.rollout.batch_file import read_batch
+from e3mega.rollout.records import (
+    Command,
+    CommandKind,
+    Completion,
+    FinishReason,
+    GroupRequest,
+    Reply,
+    VersionSpan,
+)
+from e3mega.tasks.interface import Task
+
+
+class Killed(Exception):
+    """Stands for kill -9 of the loop."""
+
+
+@dataclass
+class FakeServer:
+    """Answers with traces of the task, chosen by the seed alone; serves one version at a time."""
+
+    task: Task
+    served: int = 0
+    num_generated: int = 0
+    kill_after: int | None = None
+    """Groups after which the loop is killed."""
+
+    async def wait_until_ready(self, deadline_s: float) -> None:
+        """Always ready."""
+
+    async def generate(self, request: GroupRequest) -> tuple[Completion, ...]:
+        """Cut traces: some end, some are truncated."""
+        await asyncio.sleep(0)
+        if self.kill_after is not None and self.num_generated >= self.kill_after:
+            raise Killed
+        self.num_generated += 1
+        return tuple(self._sample(request, request.seed + k) for k in range(request.num_samples))
+
+    def _sample(self, request: GroupRequest, seed: int) -> Completion:
+        rng = np.random.default_rng([seed % 2**32, seed >> 32])
+        tokens = self.task.trace(int(rng.integers(1000))).token_ids
+        reason = FinishReason.STOP
+        if len(tokens) > request.max_tokens:
+            tokens, reason = tokens[: request.max_tokens], FinishReason.LENGTH
+        logprobs = tuple(float(x) for x in -rng.random(len(tokens)))
+        return Completion(tokens, logprobs, reason, (VersionSpan(self.served, 0, len(tokens)),))
+
+    async def score(self, token_ids: tuple[int, ...]) -> list[float]:
+        """What FakeLearner scores."""
+        return [-1.0] * (len(token_ids) - 1)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@dataclass
+class FakeLearner:
+    """Takes commands, checks that they come in order, and keeps what it was given."""
+
+    paths: RunPaths
+    servers: tuple[FakeServer, ...] = ()
+    version: int = 0
+    commands: list[Command] = field(default_factory=list)
+    drifts: bool = False
+    """Whether its log-probabilities leave the servers'."""
+
+    async def send(self, command: Command, *, deadline_s: float) -> Reply:
+        """Do as the real learner would, without weights."""
+        assert command.index == len(self.commands)
+        assert command.version == self.version, "the loop and the learner count steps differently"
+        self.commands.append(command)
+        if command.kind is CommandKind.TRAIN:
+            return self._train(command)
+        if command.kind is CommandKind.SCORE:
+            shape = read_batch(self.paths.run_dir / command.batch_files[0]).tokens_NT.shape
+            values = np.full(shape, -2.0 if self.drifts else -1.0, dtype=np.float32)
+            save_file({"logprobs": values}, self.paths.run_dir / command.output_file)
+        if command.kind is CommandKind.SYNC:
+            for server in self.servers:
+                server.served = command.version
+        if command.kind is CommandKind.CHECKPOINT:
+            folder = self.paths.checkpoint(command.version)
+            folder.mkdir(parents=True)
+            self.paths.loop_state(folder).write_text(command.loop_state)
+        return Reply(command.index, seconds=0.01)
+
+    def _train(self, command: Command) -> Reply:
+        steps = []
+        for name in command.batch_files:
+            batch = read_batch(self.paths.run_dir / name)
+            assert batch.step == self.version
+            self.version += 1
+            steps.append({"loss": 1.0, "tokens": float(batch.mask_NT.sum())})
+        return Reply(command.index, seconds=0.01, steps=tuple(steps))
+
+
+def newest_state(paths: RunPaths) -> Path:
+    """The loop state of the newest checkpoint that FakeLearner wrote."""
+    return paths.loop_state(max(paths.checkpoints.iterdir()))

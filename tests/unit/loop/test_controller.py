@@ -1,0 +1,162 @@
+"""The loop against fakes of the learner and the servers."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from e3mega.errors import SyncError
+from e3mega.loop.controller import Controller
+from e3mega.loop.jobs import Jobs
+from e3mega.loop.state import LoopState, read_state
+from e3mega.metrics import MetricsWriter, read_metrics
+from e3mega.plan.compile import compile_plan
+from e3mega.plan.paths import RunPaths
+from e3mega.plan.planfile import Plan
+from e3mega.rollout.batch_file import read_batch
+from e3mega.rollout.records import CommandKind
+from e3mega.rollout.sampler import Sampler
+from e3mega.spec.resolve import find_spec, resolve_spec
+from e3mega.tasks.catalog import build_task
+from tests.fakes import FakeLearner, FakeServer, Killed, newest_state
+
+SPEC = find_spec("quickstart-small")
+
+
+def small_plan(*settings: str) -> Plan:
+    return compile_plan(resolve_spec(SPEC, sets=settings).options)
+
+
+def make_jobs(plan: Plan, run_dir: Path, *, num_servers: int = 1) -> tuple[Jobs, FakeLearner]:
+    paths = RunPaths(run_dir)
+    paths.scores.mkdir(parents=True, exist_ok=True)
+    tasks = tuple(build_task(stage.task, plan.seed) for stage in plan.stages)
+    servers = tuple(FakeServer(tasks[0]) for _ in range(num_servers))
+    learner = FakeLearner(paths, servers)
+    jobs = Jobs(
+        plan=plan,
+        paths=paths,
+        tasks=tasks,
+        learner=learner,
+        servers=servers,
+        samplers=tuple(Sampler(servers, task.mark) for task in tasks),
+        metrics=MetricsWriter(paths.metrics("loop")),
+    )
+    return jobs, learner
+
+
+def run(jobs: Jobs, state: LoopState | None = None) -> LoopState:
+    return asyncio.run(Controller(jobs, state or LoopState()).run())
+
+
+def batches(run_dir: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(run_dir)): path.read_bytes()
+        for path in sorted((run_dir / "batches").rglob("*.safetensors"))
+    }
+
+
+def events(run_dir: Path, name: str) -> list[dict[str, object]]:
+    path = RunPaths(run_dir).metrics("loop")
+    return [event for event in read_metrics(path) if event["event"] == name]
+
+
+def test_a_run_ends_with_an_export_and_every_step_counted_once(tmp_path: Path) -> None:
+    plan = small_plan()
+    jobs, learner = make_jobs(plan, tmp_path)
+    state = run(jobs)
+    assert [c.kind for c in learner.commands[-2:]] == [CommandKind.EXPORT, CommandKind.STOP]
+    assert [event["step"] for event in events(tmp_path, "step")] == list(
+        range(1, state.version + 1)
+    )
+    assert (
+        state.version
+        == learner.version
+        == sum(1 for _ in (tmp_path / "batches").rglob("*.safetensors"))
+    )
+    state.ledger.check(is_drained=True)
+
+
+def test_every_batch_is_sampled_under_the_weights_it_trains(tmp_path: Path) -> None:
+    plan = small_plan()
+    jobs, _ = make_jobs(plan, tmp_path)
+    run(jobs)
+    for event in events(tmp_path, "step"):
+        if event["mode"] == "rl":
+            assert event["lag"] == 0
+            assert event["version"] == int(str(event["step"])) - 1
+
+
+def test_with_max_lag_1_later_batches_are_one_round_old(tmp_path: Path) -> None:
+    plan = small_plan("rollout.max_lag=1", "loss.correction=truncated_token")
+    jobs, _ = make_jobs(plan, tmp_path)
+    state = run(jobs)
+    lags = {
+        stage.name: [e["lag"] for e in events(tmp_path, "step") if e["stage"] == stage.name]
+        for stage in plan.stages
+    }
+    for stage in plan.stages:
+        if stage.mode.value == "rl":
+            assert lags[stage.name] == [0, *[1] * (len(lags[stage.name]) - 1)]
+    state.ledger.check(is_drained=True)
+
+
+@pytest.mark.parametrize("max_lag", [0, 1])
+@pytest.mark.parametrize("kill_after", [1, 20, 45, 70])
+def test_a_killed_loop_goes_on_to_the_same_batches(
+    tmp_path: Path, kill_after: int, max_lag: int
+) -> None:
+    settings = ["checkpoint.every_rounds=1"]
+    if max_lag:
+        settings += [f"rollout.max_lag={max_lag}", "loss.correction=truncated_token"]
+    plan = small_plan(*settings)
+    whole, _ = make_jobs(plan, tmp_path / "whole")
+    final = run(whole)
+
+    killed, learner = make_jobs(plan, tmp_path / "killed")
+    for server in learner.servers:
+        server.kill_after = kill_after
+    with pytest.raises(Killed):
+        run(killed)
+    resumed, learner = make_jobs(plan, tmp_path / "killed")
+    has_checkpoint = resumed.paths.checkpoints.exists()
+    state = read_state(newest_state(resumed.paths)) if has_checkpoint else LoopState()
+    learner.version = state.version
+    ended = run(resumed, state)
+    assert batches(tmp_path / "killed") == batches(tmp_path / "whole")
+    for name in ("generated", "trained", "evaluated", "supervised", "batches_by_lag"):
+        assert getattr(ended.ledger, name) == getattr(final.ledger, name)
+    ended.ledger.check(is_drained=True)
+    generated = sum(server.num_generated for server in learner.servers)
+    assert generated + kill_after == whole.servers[0].num_generated
+
+
+def test_servers_whose_scores_differ_stop_the_run(tmp_path: Path) -> None:
+    jobs, learner = make_jobs(small_plan(), tmp_path)
+    learner.drifts = True
+    with pytest.raises(SyncError, match="generation_0"):
+        run(jobs)
+
+
+def test_two_servers_share_the_groups(tmp_path: Path) -> None:
+    jobs, learner = make_jobs(small_plan(), tmp_path, num_servers=2)
+    run(jobs)
+    counts = [server.num_generated for server in learner.servers]
+    assert min(counts) > 0.3 * max(counts)
+
+
+def test_the_metrics_file_is_json_lines(tmp_path: Path) -> None:
+    jobs, _ = make_jobs(small_plan(), tmp_path)
+    run(jobs)
+    for line in RunPaths(tmp_path).metrics("loop").read_text().splitlines():
+        assert "event" in json.loads(line)
+
+
+def test_batches_carry_their_stage_and_version(tmp_path: Path) -> None:
+    jobs, _ = make_jobs(small_plan(), tmp_path)
+    run(jobs)
+    for path in (tmp_path / "batches").rglob("*.safetensors"):
+        batch = read_batch(path)
+        assert batch.stage == path.parent.name
+        assert batch.version <= batch.step
