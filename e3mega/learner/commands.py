@@ -5,8 +5,12 @@ from dataclasses import dataclass, replace
 
 from safetensors.numpy import save
 
+from e3mega.checkpoint.hf import export_hf
+from e3mega.checkpoint.manifest import remove_old
+from e3mega.checkpoint.sharded import save_checkpoint
 from e3mega.errors import JobError
 from e3mega.learner.step import own_logprobs, score, train_step
+from e3mega.learner.transfer import Transfer
 from e3mega.mcore.build import LearnerModel
 from e3mega.objective.options import Ratio
 from e3mega.plan.paths import RunPaths
@@ -15,6 +19,7 @@ from e3mega.rollout.batch import PackedBatch
 from e3mega.rollout.batch_file import read_batch
 from e3mega.rollout.records import Command, CommandKind, Reply
 from e3mega.rollout.whole_file import write_whole
+from e3mega.weights.source import MegatronWeightSource
 
 
 @dataclass(slots=True)
@@ -25,6 +30,7 @@ class Session:
     paths: RunPaths
     learner: LearnerModel
     version: int
+    transfer: Transfer
 
     def stage(self, command: Command) -> StagePlan:
         """The stage a command names."""
@@ -66,14 +72,17 @@ def train(session: Session, command: Command) -> Reply:
 
 
 def score_tokens(session: Session, command: Command) -> Reply:
-    """Write the log-probabilities of every token of one batch file, ``logprobs`` (N, T)."""
+    """Write the log-probabilities of every token of one batch file, ``logprobs`` (N, T).
+
+    At the temperature of the stage that the command names, at 1 when it names none.
+    """
     if len(command.batch_files) != 1:
         raise JobError(
             f"learner: command {command.index} scores {len(command.batch_files)} batch files; "
             "one command scores one"
         )
     batch = _batch(session, command.batch_files[0])
-    temperature = session.stage(command).generation.temperature
+    temperature = session.stage(command).generation.temperature if command.stage else 1.0
     logprobs_NT = score(session.learner, batch, temperature=temperature)
     if logprobs_NT is not None:
         output = session.paths.run_dir / command.output_file
@@ -81,9 +90,52 @@ def score_tokens(session: Session, command: Command) -> Reply:
     return Reply(command.index)
 
 
+def sync(session: Session, command: Command) -> Reply:
+    """Send the weights to every server; what they installed is compared with what was sent."""
+    _check_version(session, command)
+    report = session.transfer.send(command.version)
+    if report is None:
+        return Reply(command.index)
+    facts = {"bytes": float(report.num_bytes), "num_tensors": float(report.num_tensors)}
+    return Reply(command.index, steps=(facts,))
+
+
+def checkpoint(session: Session, command: Command) -> Reply:
+    """Write a complete checkpoint and remove those that are no longer kept."""
+    _check_version(session, command)
+    save_checkpoint(
+        session.learner,
+        session.paths,
+        session.plan,
+        version=command.version,
+        stage=command.stage,
+        loop_state=command.loop_state,
+    )
+    if session.learner.grid.is_main:
+        remove_old(session.paths.checkpoints, keep_last=session.plan.checkpoint.keep_last)
+    return Reply(command.index)
+
+
+def export(session: Session, command: Command) -> Reply:
+    """Write the weights as a Hugging Face folder."""
+    _check_version(session, command)
+    export_hf(
+        MegatronWeightSource(session.learner),
+        session.plan,
+        session.paths.model_dir,
+        session.paths.export,
+        version=command.version,
+        is_main=session.learner.grid.is_main,
+    )
+    return Reply(command.index)
+
+
 HANDLERS: dict[CommandKind, Callable[[Session, Command], Reply]] = {
     CommandKind.TRAIN: train,
     CommandKind.SCORE: score_tokens,
+    CommandKind.SYNC: sync,
+    CommandKind.CHECKPOINT: checkpoint,
+    CommandKind.EXPORT: export,
 }
 """Every command but STOP, which ends the serving."""
 

@@ -5,9 +5,12 @@ import time
 
 import torch.distributed as dist
 
+from e3mega.checkpoint.manifest import newest_complete
+from e3mega.checkpoint.sharded import load_checkpoint
 from e3mega.device import process_rank
 from e3mega.errors import E3Error
 from e3mega.learner.commands import Session, run_command
+from e3mega.learner.transfer import Transfer
 from e3mega.mcore.build import build_learner
 from e3mega.mcore.parallel import RankGrid, destroy_parallel, init_parallel
 from e3mega.plan.paths import RunPaths
@@ -25,8 +28,13 @@ def serve(plan: Plan, paths: RunPaths, attempt: int) -> None:
     """
     grid = init_parallel(plan.layout.learner, process_rank())
     learner = build_learner(plan, grid)
-    load_start(learner, seed=plan.seed)
-    session = Session(plan, paths, learner, version=0)
+    newest = newest_complete(paths.checkpoints)
+    if newest is None:
+        load_start(learner, seed=plan.seed)
+        version = 0
+    else:
+        version = load_checkpoint(learner, newest, plan)
+    session = Session(plan, paths, learner, version, Transfer(learner, plan, paths))
     receiver = CommandReceiver(paths.attempt_commands(attempt)) if grid.is_main else None
     while True:
         command = _next_command(receiver, grid)

@@ -8,7 +8,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,30 +81,61 @@ class KeyedClient:
         self._post("reset_prefix_cache", {})
 
 
+class FanOutClient:
+    """The control plane of several servers as one: each call goes to all and waits for all."""
+
+    def __init__(self, clients: Sequence[KeyedClient]) -> None:
+        self._clients = tuple(clients)
+        self.names = tuple(client.name for client in clients)
+
+    def _each(self, call: Callable[[KeyedClient], None]) -> None:
+        with ThreadPoolExecutor(len(self._clients)) as pool:
+            list(pool.map(call, self._clients))
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """Once per server process."""
+        self._each(lambda client: client.init_weight_transfer_engine(init_info))
+
+    def start_weight_update(self) -> None:
+        """Open an update."""
+        self._each(lambda client: client.start_weight_update())
+
+    def update_weights(self, update_info: Any) -> None:
+        """Have the workers read the file; ``{server}`` in the report's path is each one's name."""
+        self._each(
+            lambda client: client.update_weights(
+                {**update_info, "report": update_info["report"].format(server=client.name)}
+            )
+        )
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        """Install, label with the version, and drop what was cached under the old weights."""
+        self._each(lambda client: client.finish_weight_update(weight_version))
+
+
 @dataclass
 class SharedMemoryTrainerInfo(TrainerInitInfo):
-    """Where the file goes and which servers read it."""
+    """The folder that weights go through, readable by this user alone."""
 
     backend: ClassVar[str] = BACKEND
     folder: str
 
 
 class SharedMemoryTrainerEngine(TrainerWeightTransferEngine[SharedMemoryTrainerInfo]):
-    """vLLM's trainer interface; built on every rank, sends from world rank 0."""
+    """vLLM's trainer interface over a file in shared memory; world rank 0 sends."""
 
     init_info_cls = SharedMemoryTrainerInfo
 
     def __init__(
-        self,
-        *,
-        client: VLLMWeightSyncClient,
-        source: WeightSource | None,
-        is_sender: bool,
-        folder: Path,
+        self, *, client: FanOutClient, source: WeightSource, is_sender: bool, folder: Path
     ) -> None:
         super().__init__(client=client, source=source, is_sender=is_sender)
         self._folder = folder
+        self._servers = client.names
         self.version = 0
+        """Label of the next weights sent."""
+        self.report: SyncReport | None = None
+        """What the last sync moved; None on ranks that do not send."""
 
     @classmethod
     def trainer_init(
@@ -114,7 +145,9 @@ class SharedMemoryTrainerEngine(TrainerWeightTransferEngine[SharedMemoryTrainerI
         client: VLLMWeightSyncClient,
         source: WeightSource | None = None,
     ) -> Self:
-        """Hand-shake with the server on the sending rank."""
+        """Hand-shake with the servers on the sending rank."""
+        assert isinstance(client, FanOutClient), "reports are named after the servers"
+        assert source is not None, "the shared-memory engine sends whole weights"
         folder = Path(init_info.folder)
         if init_info.is_sender:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -122,71 +155,38 @@ class SharedMemoryTrainerEngine(TrainerWeightTransferEngine[SharedMemoryTrainerI
         return cls(client=client, source=source, is_sender=init_info.is_sender, folder=folder)
 
     def send_weights(self) -> None:
-        """Write the file, have the server install it, compare reports, remove the file.
+        """Write the file, have every server install it, compare reports, remove the file.
 
-        A collective of all ranks through the source. Raises SyncError on the sending rank.
+        A collective of all ranks through the source. Raises SyncError naming server and tensor.
         """
-        assert self.source is not None, "the shared-memory engine sends whole weights"
-        write_and_install(
-            self.source,
-            [self.client] if self.is_sender else [],
-            self._folder,
-            version=self.version,
-        )
+        assert self.source is not None, "given at the start"
+        start = time.monotonic()
+        if not self.is_sender:
+            for _ in self.source:
+                pass
+            return
+        tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in self.source}
+        sent = {name: TensorReport(tensor_checksum(tensor)) for name, tensor in tensors.items()}
+        path = self._folder / f"version_{self.version:08d}.safetensors"
+        partial = path.with_name(path.name + ".partial")
+        save_file(tensors, partial)
+        partial.rename(path)
+        try:
+            self._install(path, sent)
+            num_bytes = path.stat().st_size
+        finally:
+            path.unlink(missing_ok=True)
+        seconds = time.monotonic() - start
+        self.report = SyncReport(self.version, len(tensors), num_bytes, seconds)
 
-
-def write_and_install(
-    source: Iterable[tuple[str, Any]], clients: list[Any], folder: Path, *, version: int
-) -> SyncReport | None:
-    """One sync to all servers; None on ranks that do not send.
-
-    ``clients`` is empty on every rank but the sender's.
-    """
-    start = time.monotonic()
-    if not clients:
-        for _ in source:
-            pass
-        return None
-    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in source}
-    sent = {name: TensorReport(tensor_checksum(tensor)) for name, tensor in tensors.items()}
-    path = folder / f"version_{version:08d}.safetensors"
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial)
-    partial.rename(path)
-    try:
-        with ThreadPoolExecutor(len(clients)) as pool:
-            list(pool.map(lambda client: _install(client, path, sent, version), clients))
-        num_bytes = path.stat().st_size
-    finally:
-        path.unlink(missing_ok=True)
-    return SyncReport(version, len(tensors), num_bytes, time.monotonic() - start)
-
-
-def _install(client: Any, path: Path, sent: dict[str, TensorReport], version: int) -> None:
-    report = path.with_name(f"{path.stem}.{client.name}.report.json")
-    client.start_weight_update()
-    client.update_weights({"path": str(path), "report": str(report)})
-    client.finish_weight_update(str(version))
-    try:
-        compare_reports(sent, read_report(report), server=client.name)
-    finally:
-        report.unlink(missing_ok=True)
-
-
-class SharedMemorySender:
-    """Sends the learner's weights to every server of the machine; lives on all ranks."""
-
-    def __init__(
-        self, source: WeightSource, clients: list[KeyedClient], folder: Path, *, is_sender: bool
-    ) -> None:
-        self._clients = clients if is_sender else []
-        self._source = source
-        self._folder = folder
-        if is_sender:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for client in self._clients:
-                client.init_weight_transfer_engine({"folder": str(folder)})
-
-    def send_weights(self, version: int) -> SyncReport | None:
-        """One sync; a collective through the source. The report is None on non-senders."""
-        return write_and_install(self._source, self._clients, self._folder, version=version)
+    def _install(self, path: Path, sent: dict[str, TensorReport]) -> None:
+        template = f"{path.stem}.{{server}}.report.json"
+        self.client.start_weight_update()
+        self.client.update_weights({"path": str(path), "report": str(path.with_name(template))})
+        self.client.finish_weight_update(str(self.version))
+        for server in self._servers:
+            report = path.with_name(template.format(server=server))
+            try:
+                compare_reports(sent, read_report(report), server=server)
+            finally:
+                report.unlink(missing_ok=True)
