@@ -11,7 +11,7 @@ from e3mega.errors import Problem
 from e3mega.metrics import Json
 from e3mega.spec.fields import fields_at, is_known, suggestion
 from e3mega.spec.merge import INHERITED
-from e3mega.spec.origins import Composition, Key, dotted
+from e3mega.spec.origins import Composition, Key, dotted, within_stage
 from e3mega.spec.schema.run import RunOptions
 
 _NEEDS = {
@@ -84,15 +84,15 @@ def _located(tree: Json, location: tuple[int | str, ...]) -> tuple[Key, Any]:
 
 def _is_missing_in_run_too(composition: Composition, key: Key) -> bool:
     """Whether a stage lacks a key only because the run's section lacks it."""
-    is_in_stage = key[:2] == ("curriculum", "stages") and len(key) > 4
-    if not is_in_stage or key[3] not in INHERITED:
+    inner = within_stage(key)
+    if len(inner) < 2 or inner[0] not in INHERITED:
         return False
     states_section = any(
         other[:4] == key[:4] and not leaf.inherited_from
         for other, leaf in composition.leaves.items()
     )
-    section = composition.tree.get(key[3])
-    return not states_section and (not isinstance(section, dict) or key[-1] not in section)
+    section = composition.tree.get(inner[0])
+    return not states_section and (not isinstance(section, dict) or inner[-1] not in section)
 
 
 def _unknown_key(composition: Composition, key: Key) -> Problem:

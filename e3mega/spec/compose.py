@@ -51,8 +51,9 @@ def _open_inherited_sections(tree: dict[str, Json]) -> None:
     curriculum = tree.get("curriculum")
     stages = curriculum.get("stages") if isinstance(curriculum, dict) else None
     for stage in stages.values() if isinstance(stages, dict) else ():
-        for section in INHERITED if isinstance(stage, dict) else ():
-            stage.setdefault(section, {})
+        if isinstance(stage, dict):
+            for section in INHERITED:
+                stage.setdefault(section, {})
 
 
 def _interpolate(composition: Composition, report: Callable[[Problem], None]) -> dict[Key, Leaf]:
@@ -105,7 +106,9 @@ def _looked_up(config: Any, key: Key) -> Json:
     node = config
     for part in key:
         node = node[part]
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=True)
+    return cast("Json", node)
 
 
 def _dangling(key: Key, leaf: Leaf, error: Exception) -> Problem:

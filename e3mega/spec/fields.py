@@ -64,27 +64,27 @@ def is_known(key: Key) -> bool:
 
 
 @cache
-def _adapters(key: Key) -> tuple[TypeAdapter[Any], ...]:
-    fields = fields_at(key[:-1]) or {}
-    if key[-1] not in fields:
-        return ()
-    info = fields[key[-1]]
-    return (
-        (TypeAdapter(Annotated[info.annotation, *info.metadata]),)
-        if info.metadata
-        else (TypeAdapter(info.annotation),)
-    )
+def _adapter(key: Key) -> TypeAdapter[Any] | None:
+    """What types the value of a field; None for a key that the schema lacks."""
+    info = (fields_at(key[:-1]) or {}).get(key[-1])
+    if info is None:
+        return None
+    annotation: Any = info.annotation
+    for constraint in info.metadata:
+        annotation = Annotated[annotation, constraint]
+    return TypeAdapter[Any](annotation)
 
 
 def same_after_typing(key: Key, left: Json, right: Json) -> bool:
     """Whether two stated values mean the same, e.g. ``8k`` and ``8192`` for a token count."""
     if _has_interpolation(left) or _has_interpolation(right):
         return left == right and type(left) is type(right)
-    for adapter in _adapters(key):
+    adapter = _adapter(key)
+    if adapter is not None:
         try:
             return bool(adapter.validate_python(left) == adapter.validate_python(right))
         except ValidationError:
-            continue
+            pass  # A value of the wrong type is reported when the whole spec is typed.
     return left == right and isinstance(left, bool) == isinstance(right, bool)
 
 

@@ -1,12 +1,11 @@
 """What a rule says when it is broken, and how it becomes a problem with its places."""
 
+import json
 from dataclasses import dataclass
-from enum import Enum
-
-from pydantic import BaseModel
 
 from e3mega.errors import Problem
-from e3mega.spec.origins import Composition, Key, dotted
+from e3mega.metrics import Json
+from e3mega.spec.origins import Composition, Key, dotted, within_stage
 from e3mega.spec.schema.run import RunOptions
 
 
@@ -45,14 +44,14 @@ def _stated(key: Key, composition: Composition) -> Key:
     """The key where a person wrote the value, or would: the run's, for a default in a section
     that the stage does not mention."""
     stated = composition.stated_key(key)
-    is_in_stage = stated[:2] == ("curriculum", "stages") and len(stated) > 4
-    if not is_in_stage or stated[3] not in RunOptions.model_fields:
+    inner = within_stage(stated)
+    if len(inner) < 2 or inner[0] not in RunOptions.model_fields:
         return stated
     is_mentioned = any(
         other[:4] == stated[:4] and not leaf.inherited_from
         for other, leaf in composition.leaves.items()
     )
-    return stated if is_mentioned else stated[3:]
+    return stated if is_mentioned else inner
 
 
 def _place(key: Key, composition: Composition) -> str:
@@ -61,24 +60,16 @@ def _place(key: Key, composition: Composition) -> str:
 
 
 def _value(options: RunOptions, key: Key) -> str:
-    value: object = options
+    value: Json = options.model_dump(mode="json")
     for part in key:
-        if isinstance(value, BaseModel):
-            value = getattr(value, part)
-        elif isinstance(value, dict):
+        if isinstance(value, dict):
             value = value[part]
-        elif isinstance(value, tuple):
-            value = value[int(part)]
     return _shown(value)
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, BaseModel):
-        return "a section"
-    if isinstance(value, Enum):
-        return str(value.value)
-    if isinstance(value, tuple):
+def _shown(value: Json) -> str:
+    if isinstance(value, list):
         return f"[{', '.join(_shown(item) for item in value)}]"
     if isinstance(value, dict):
         return f"{{{', '.join(value)}}}"
-    return "null" if value is None else str(value)
+    return value if isinstance(value, str) else json.dumps(value)

@@ -14,6 +14,14 @@ def dotted(key: Key) -> str:
     return ".".join(key) or "."
 
 
+def within_stage(key: Key) -> Key:
+    """The key as its stage sees it; empty outside the stages.
+
+    Example: ``curriculum.stages.easy.task.half`` is ``task.half``.
+    """
+    return key[3:] if key[:2] == ("curriculum", "stages") else ()
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A line of a file, or ``--set``. Example: ``Place("specs/runs/a.yaml", 3)``."""

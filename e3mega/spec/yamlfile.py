@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import yaml
 
@@ -49,11 +50,12 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader without anchors and aliases."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event: Any = cast("Any", self).peek_event()
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise _Refused(None, None, "an anchor or alias (& or *)", event.start_mark)
-        if getattr(event, "tag", None) is not None:
-            raise _Refused(None, None, f"the tag {event.tag}", event.start_mark)
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            raise _Refused(None, None, f"the tag {tag}", event.start_mark)
         return super().compose_node(parent, index)
 
 
@@ -88,7 +90,7 @@ def parse_yaml(text: str, file: str, report: Callable[[Problem], None]) -> Parse
         return Parsed((), ())
     if not isinstance(node, yaml.MappingNode):
         place = str(Place(file, node.start_mark.line + 1))
-        report(Problem(place, ".", f"a {node.id}", "a mapping", "write keys and values"))
+        report(Problem(place, ".", _kind(node), "a mapping", "write keys and values"))
         return Parsed((), ())
     settings: list[Setting] = []
     sections: list[tuple[Key, int]] = []
@@ -110,9 +112,10 @@ class _Walk:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             where = str(Place(self.file, line))
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.value in ("", "<<"):
+            is_scalar = isinstance(key_node, yaml.ScalarNode)
+            if not is_scalar or key_node.value in ("", "<<"):
                 fix = "write the key as a word"
-                got = f"the key {getattr(key_node, 'value', key_node.id)!r}"
+                got = f"{key_node.value!r} as a key" if is_scalar else "a list or mapping as a key"
                 self.report(Problem(where, dotted(prefix), got, "a name", fix))
                 continue
             name, key = key_node.value, (*prefix, key_node.value)
@@ -136,6 +139,10 @@ class _Walk:
             self.settings.append(Setting(key, _plain_value(value_node), line, tuple(items)))
 
 
+def _kind(node: yaml.Node) -> str:
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
+
+
 def _duplicates(node: yaml.Node) -> list[tuple[str, int]]:
     """Keys that stand twice in a mapping inside a list, with their lines."""
     found: list[tuple[str, int]] = []
@@ -157,7 +164,7 @@ def _plain_value(node: yaml.Node) -> Json:
         return {str(key.value): _plain_value(value) for key, value in node.value}
     if isinstance(node, yaml.SequenceNode):
         return [_plain_value(item) for item in node.value]
-    assert isinstance(node, yaml.ScalarNode), f"a YAML node of kind {node.id}"
+    assert isinstance(node, yaml.ScalarNode), f"a YAML node of type {type(node)}"
     return plain_scalar(node.value) if node.style is None else node.value
 
 

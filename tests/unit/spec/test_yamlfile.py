@@ -69,7 +69,7 @@ def test_values_and_sections_know_their_lines() -> None:
         ("a: !!python/object:os.system 1\n", 1, "tag"),
         ("a: !int 1\n", 1, "tag"),
         ("a: 1\n<<: {b: 1}\n", 2, "<<"),
-        ("- 1\n", 1, "sequence"),
+        ("- 1\n", 1, "a list"),
         ("a: [1\nb: 2\n", 2, ""),
         ("a: 1\n---\nb: 2\n", 2, "another document"),
         ("? [a, b]\n: 1\n", 1, "name"),
