@@ -11,7 +11,7 @@ from e3mega.device import process_rank
 from e3mega.errors import E3Error
 from e3mega.learner.commands import Session, run_command
 from e3mega.learner.transfer import Transfer
-from e3mega.mcore.build import build_learner
+from e3mega.mcore.build import LearnerModel, build_learner
 from e3mega.mcore.parallel import RankGrid, destroy_parallel, init_parallel
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan
@@ -28,12 +28,7 @@ def serve(plan: Plan, paths: RunPaths, attempt: int) -> None:
     """
     grid = init_parallel(plan.layout.learner, process_rank())
     learner = build_learner(plan, grid)
-    newest = newest_complete(paths.checkpoints)
-    if newest is None:
-        load_start(learner, seed=plan.seed)
-        version = 0
-    else:
-        version = load_checkpoint(learner, newest, plan)
+    version = _start(plan, paths, learner)
     session = Session(plan, paths, learner, version, Transfer(learner, plan, paths))
     receiver = CommandReceiver(paths.attempt_commands(attempt)) if grid.is_main else None
     while True:
@@ -54,11 +49,30 @@ def serve(plan: Plan, paths: RunPaths, attempt: int) -> None:
         receiver.reply(Reply(command.index))
 
 
+def _start(plan: Plan, paths: RunPaths, learner: LearnerModel) -> int:
+    """Fill weights and optimizer from the newest complete checkpoint, else from the start.
+
+    Returns the version. World rank 0 chooses, so that all ranks load the same one.
+    """
+    grid = learner.grid
+    newest = _broadcast(newest_complete(paths.checkpoints) if grid.is_main else None, grid)
+    if newest is not None:
+        return load_checkpoint(learner, newest, plan)
+    load_start(learner, seed=plan.seed)
+    return 0
+
+
 def _next_command(receiver: CommandReceiver | None, grid: RankGrid) -> Command:
-    """The next command, on every rank; waits as long as rank 0 lives."""
-    box: list[Command | None] = [None if receiver is None else receiver.next()]
-    if grid.process.world_size > 1:
-        dist.broadcast_object_list(box, src=0, group=grid.control)
-    command = box[0]
+    """The next command, on every rank."""
+    command = _broadcast(None if receiver is None else receiver.next(), grid)
     assert command is not None, "rank 0 broadcasts a command"
     return command
+
+
+def _broadcast[T](value: T, grid: RankGrid) -> T:
+    """World rank 0's value on every rank; waits as long as rank 0 lives."""
+    if grid.process.world_size == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0, group=grid.control)
+    return box[0]
