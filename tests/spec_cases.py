@@ -1,12 +1,16 @@
-"""Small libraries of fragments for tests of the spec language."""
+"""Small libraries of fragments for tests of the spec language.
+
+``tests/data/specs`` is one that stays as it is while the shipped specs are tuned.
+"""
 
 from pathlib import Path
 
 from e3mega.errors import Problem, SpecError
 from e3mega.spec.compose import compose
-from e3mega.spec.files import LIBRARY
 from e3mega.spec.origins import Composition
 from e3mega.spec.resolve import Resolved, resolve_spec
+
+STILL = Path(__file__).parent / "data" / "specs"
 
 
 def write_library(folder: Path, files: dict[str, str]) -> Path:
@@ -43,14 +47,14 @@ def conflicts(folder: Path, files: dict[str, str], *, sets: tuple[str, ...] = ()
 
 
 def resolved(folder: Path, text: str, *, sets: tuple[str, ...] = ()) -> Resolved:
-    """A run over the shipped fragments, written to ``folder/run.yaml``."""
+    """A run over the fragments in ``tests/data/specs``, written to ``folder/run.yaml``."""
     path = folder / "run.yaml"
     path.write_text(text, encoding="utf-8")
-    return resolve_spec(path, sets=sets, library=LIBRARY)
+    return resolve_spec(path, sets=sets, library=STILL)
 
 
 def problems_of(folder: Path, text: str, *, sets: tuple[str, ...] = ()) -> tuple[Problem, ...]:
-    """All problems of a run over the shipped fragments; fails if there are none."""
+    """All problems of a run over the fragments in ``tests/data/specs``; fails if there are none."""
     try:
         resolved(folder, text, sets=sets)
     except SpecError as error:

@@ -115,13 +115,12 @@ def _pass_over_steps(learner: LearnerModel) -> None:
 def _fill_optimizer_state(learner: LearnerModel) -> None:
     """Give every parameter its Adam state; Megatron asserts on an empty one without TE."""
     for optimizer in _inner_optimizers(learner):
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                state = optimizer.state[parameter]
-                if not state:
-                    state["step"] = torch.tensor(0.0)
-                    for moment in _MOMENTS:
-                        state[moment] = torch.zeros_like(parameter)
+        for parameter in [each for group in optimizer.param_groups for each in group["params"]]:
+            state = optimizer.state[parameter]
+            if not state:
+                state["step"] = torch.tensor(0.0)
+                for moment in _MOMENTS:
+                    state[moment] = torch.zeros_like(parameter)
 
 
 def _give_own_steps(learner: LearnerModel) -> None:
