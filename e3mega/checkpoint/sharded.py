@@ -73,7 +73,8 @@ def load_checkpoint(learner: LearnerModel, folder: Path, plan: Plan) -> int:
             f"has {plan.run_fingerprint[:12]}; resume the run that made it, or start a new one"
         )
     _fill_optimizer_state(learner)
-    loaded = dist_checkpointing.load(_state(learner, is_loading=True), str(folder / _WEIGHTS))
+    # Megatron declares a pair, which it returns only when it is asked for missing keys too.
+    loaded: Any = dist_checkpointing.load(_state(learner, is_loading=True), str(folder / _WEIGHTS))
     learner.chunks[0].module.load_state_dict(loaded["model"], strict=True)
     _pass_over_steps(learner)
     learner.optimizer.load_state_dict(loaded["optimizer"])
@@ -82,7 +83,8 @@ def load_checkpoint(learner: LearnerModel, folder: Path, plan: Plan) -> int:
 
 
 def _state(learner: LearnerModel, *, is_loading: bool) -> dict[str, Any]:
-    model = learner.chunks[0].module.sharded_state_dict(metadata=_METADATA)
+    network: Any = learner.chunks[0].module
+    model = network.sharded_state_dict(metadata=_METADATA)
     optimizer = learner.optimizer.sharded_state_dict(
         model, is_loading=is_loading, metadata=_METADATA
     )
@@ -105,6 +107,7 @@ def _pass_over_steps(learner: LearnerModel) -> None:
     Without Transformer Engine the state of torch's Adam holds ``step`` as a tensor; Megatron-Core
     0.19 drops it from what it loads and then asks for it. None says that there is nothing to copy.
     """
+    optimizer: Any
     for optimizer in _distributed_optimizers(learner):
         copy = DistributedOptimizer._set_main_param_and_optimizer_states.__get__(optimizer)
         optimizer._set_main_param_and_optimizer_states = lambda parameter, tensors, copy=copy: copy(

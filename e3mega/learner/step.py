@@ -66,7 +66,8 @@ def train_step(
     _run(learner, batch, old_logprobs_MT, loss_of, forward_only=False)
     sums, ratio_max = _totals(learner, terms)
     _check_finite(sums[Sum.LOSS], "loss", batch)
-    _, grad_norm, _ = learner.optimizer.step()
+    # Megatron's base class declares no result.
+    _, grad_norm, _ = learner.optimizer.step()  # pyright: ignore[reportGeneralTypeIssues]
     _check_finite(float(grad_norm), "norm of the gradient", batch)
     tokens, correct = max(sums[Sum.TOKENS], 1.0), sums[Sum.CORRECT_TOKENS]
     incorrect_entropy = sums[Sum.ENTROPY] - sums[Sum.CORRECT_ENTROPY]
@@ -108,7 +109,7 @@ def score(learner: LearnerModel, batch: PackedBatch, *, temperature: float) -> F
     """Log-probabilities of every token of a batch, (N, T), on world rank 0; None elsewhere."""
     grid = learner.grid
     own_MT = own_logprobs(learner, batch, temperature=temperature)
-    gathered: list[Floats | None] | None = [None] * grid.process.world_size
+    gathered: list[Floats | None] = [None for _ in range(grid.process.world_size)]
     if grid.process.world_size == 1:
         return own_MT
     dist.gather_object(own_MT, gathered if grid.is_main else None, dst=0, group=grid.control)
@@ -155,7 +156,7 @@ def _run(
     get_forward_backward_func()(
         forward_step_func=forward_step,
         data_iterator=micro_batches(),
-        model=learner.chunks,
+        model=list[torch.nn.Module](learner.chunks),
         num_microbatches=len(bins),
         seq_length=max(num_tokens),
         micro_batch_size=1,

@@ -1,7 +1,7 @@
 """The learner's end of the weight sync: connects to the servers and sends every version."""
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from e3mega.errors import SyncError
 from e3mega.mcore.build import LearnerModel
@@ -49,6 +49,7 @@ class Transfer:
         from e3mega.weights.engines.shared_memory import (
             FanOutClient,
             KeyedClient,
+            SharedMemoryTrainerEngine,
             SharedMemoryTrainerInfo,
         )
 
@@ -59,9 +60,13 @@ class Transfer:
             for replica, (host, port) in enumerate(self._addresses())
         ]
         info = SharedMemoryTrainerInfo(rank=0, folder=str(self._paths.shared_memory))
-        return WeightTransferTrainerFactory.trainer_init(
-            info, client=FanOutClient(clients), source=self._source
+        # A WeightSource in all but its base class, so that other ranks do not load vLLM.
+        source: Any = self._source
+        engine = WeightTransferTrainerFactory.trainer_init(
+            info, client=FanOutClient(clients), source=source
         )
+        assert isinstance(engine, SharedMemoryTrainerEngine), "the info names the engine"
+        return engine
 
     @property
     def _deadline_s(self) -> float:

@@ -1,7 +1,7 @@
 """What the loop holds while it runs: plan, paths, the other jobs, metrics and timings."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -55,7 +55,7 @@ class Jobs:
     samplers: tuple[Sampler, ...]
     """One per stage: marks with the stage's task."""
     metrics: MetricsWriter
-    timings: dict[str, float] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict[str, float])
     """Seconds spent since the last round, by kind of work."""
     num_commands: int = 0
     last_round_end: float = field(default_factory=time.monotonic)
@@ -67,7 +67,7 @@ class Jobs:
         return await self.learner.send(command, deadline_s=LEARNER_DEADLINE_S)
 
     @contextmanager
-    def timed(self, kind: str) -> Iterator[None]:
+    def timed(self, kind: str) -> Generator[None]:
         """Add the seconds of the block to the timings of the round."""
         start = time.monotonic()
         try:

@@ -199,7 +199,7 @@ def _write_batches(
     budget: BudgetPlan,
     lag: int,
 ) -> tuple[str, ...]:
-    files = []
+    files: list[str] = []
     for offset, sequences in enumerate(data.steps):
         step = state.version + offset
         batch = pack(

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+
+# The stubs leave the path's type open.
+from safetensors.numpy import load_file  # pyright: ignore[reportUnknownVariableType]
 
 from e3mega.errors import RecordError
 from e3mega.loop.jobs import Jobs

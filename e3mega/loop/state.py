@@ -38,7 +38,7 @@ class LoopState:
     """Optimizer steps finished in the run."""
     budget_tokens: int = 0
     """The budget of the current stage, 0 until it is chosen."""
-    generated: dict[int, Origin] = field(default_factory=dict)
+    generated: dict[int, Origin] = field(default_factory=dict[int, Origin])
     """Origin of each round that is being trained or was generated ahead of its training."""
     exit_reason: str = ""
     """Why the stage ended."""

@@ -68,7 +68,7 @@ class TierSync:
             score_sequences(self.jobs, stage, sequences, name="canary", version=version),
             *(self._server_scores(index, sequences) for index in range(len(self.jobs.servers))),
         )
-        pairs = []
+        pairs: list[CanaryPair] = []
         for index, scores in enumerate(servers):
             pair = CanaryPair(learner=np.concatenate(learner), server=np.concatenate(scores))
             result = compare(

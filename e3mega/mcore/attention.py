@@ -126,8 +126,10 @@ class PackedAttention(torch.nn.Module):
             for x_THD in (query_THD, key_THD, value_THD)
         )
         attended = [
-            _attend(*heads, block)
-            for *heads, block in zip(queries, keys, values, packed.blocks, strict=True)
+            _attend(query_RHD, key_RHD, value_RHD, block)
+            for query_RHD, key_RHD, value_RHD, block in zip(
+                queries, keys, values, packed.blocks, strict=True
+            )
         ]
         attended_RHD = attended[0] if len(attended) == 1 else torch.cat(attended)
         attended_THD = _FromRows.apply(attended_RHD, packed.row_T)

@@ -108,7 +108,8 @@ def build_model(
     config = transformer_config(model, grid)
     network = GPTModel(
         config=config,
-        transformer_layer_spec=block_spec(config, grid),
+        # Megatron takes a block's spec too; it declares a layer's only.
+        transformer_layer_spec=block_spec(config, grid),  # pyright: ignore[reportArgumentType]
         vocab_size=model.vocab_size,
         max_sequence_length=model.max_context_tokens,
         pre_process=grid.is_first_stage,
@@ -189,13 +190,15 @@ def block_spec(config: TransformerConfig, grid: RankGrid) -> TransformerBlockSub
                 params={"attn_mask_type": AttnMaskType.causal},
                 submodules=SelfAttentionSubmodules(
                     linear_qkv=ColumnParallelLinear,
-                    core_attention=PackedAttention,
+                    # It is called with our packed sequences, not with Megatron's.
+                    core_attention=PackedAttention,  # pyright: ignore[reportArgumentType]
                     linear_proj=RowParallelLinear,
                     q_layernorm=RMSNorm,
                     k_layernorm=RMSNorm,
                 ),
             ),
-            self_attn_bda=get_bias_dropout_add,
+            # Megatron calls functions here and declares modules.
+            self_attn_bda=get_bias_dropout_add,  # pyright: ignore[reportArgumentType]
             pre_mlp_layernorm=RMSNorm,
             mlp=partial(
                 MLP.as_mlp_submodule,
@@ -205,7 +208,7 @@ def block_spec(config: TransformerConfig, grid: RankGrid) -> TransformerBlockSub
                     activation_func=SwiGLU,
                 ),
             ),
-            mlp_bda=get_bias_dropout_add,
+            mlp_bda=get_bias_dropout_add,  # pyright: ignore[reportArgumentType]
         ),
     )
     num_layers = get_num_layers_to_build(config, None, grid.pp_rank)

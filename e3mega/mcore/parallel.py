@@ -93,7 +93,7 @@ def init_parallel(
         create_gloo_process_groups=False,
     )
     control = dist.new_group(timeout=_IDLE_TIMEOUT, backend=collective_backend(CPU))
-    assert control is not None, "every rank is a member of the control group"
+    assert isinstance(control, dist.ProcessGroup), "every rank is a member of the control group"
     return RankGrid(
         process=process,
         device=device,

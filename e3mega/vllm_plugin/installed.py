@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from vllm.model_executor.layers.linear import QKVParallelLinear, RowParallelLinear
@@ -55,21 +56,22 @@ def installed_report(
     reports: dict[str, TensorReport] = {}
     for slot in _slots(model):
         parts = [sent.get(name) for name in slot.names]
-        if any(part is None for part in parts):
+        present = [part for part in parts if part is not None]
+        if len(present) < len(parts):
             for name, part in zip(slot.names, parts, strict=True):
                 reports[name] = TensorReport(ABSENT if part is None else tensor_checksum(part))
             continue
-        shards = [_shard(slot.module, index, part) for index, part in enumerate(parts)]
+        shards = [_shard(slot.module, index, part) for index, part in enumerate(present)]
         is_fresh = _is_packed_fresh(model, slot, torch.cat(shards))
         installed = _installed_parts(slot, shards)
-        for name, part, shard, found in zip(slot.names, parts, shards, installed, strict=True):
+        for name, part, shard, found in zip(slot.names, present, shards, installed, strict=True):
             # A shard of a tensor-parallel worker has no checksum of its own to be compared with:
             # it stands for the whole tensor when it equals its part of it.
-            is_same = found is None or (found.shape == shard.shape and torch.equal(found, shard))
-            checksum = tensor_checksum(part) if is_same else tensor_checksum(found)
-            if is_same and found is not None and found.shape == part.shape:
-                checksum = tensor_checksum(found)
-            reports[name] = TensorReport(checksum, is_fresh)
+            if found is not None and found.shape == shard.shape and torch.equal(found, shard):
+                found = None if found.shape != part.shape else found
+            reports[name] = TensorReport(
+                tensor_checksum(part if found is None else found), is_fresh
+            )
     return reports
 
 
@@ -118,14 +120,14 @@ def _is_packed_fresh(model: torch.nn.Module, slot: Slot, expected: torch.Tensor)
     if slot.parameter != "weight" or expected.ndim != 2:
         return True
     parameter = getattr(slot.module, slot.parameter)
-    holders = [slot.module]
+    holders: list[Any] = [slot.module]
     if parameter.numel():
         holders = [m for m in model.modules() if getattr(m, "weight", None) is parameter]
     holders = [module for module in holders if hasattr(module, "cpu_linear")]
     if not holders:
         return True
     padded = parameter.shape[0] if parameter.numel() else expected.shape[0]
-    fresh = torch.nn.Module()
+    fresh: Any = torch.nn.Module()
     weight = torch.zeros(padded, expected.shape[1], dtype=expected.dtype)
     weight[: expected.shape[0]] = expected
     fresh.weight = torch.nn.Parameter(weight, requires_grad=False)

@@ -37,7 +37,8 @@ def fork_instead_of_spawn() -> None:
         original(cls, vllm_config)
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
 
-    CpuPlatform.check_and_update_config = classmethod(check_and_fork)
+    # setattr, for a class method is replaced by another with the same call.
+    setattr(CpuPlatform, "check_and_update_config", classmethod(check_and_fork))  # noqa: B010
 
 
 async def serve(arguments: list[str], address_file: Path) -> None:
@@ -48,6 +49,7 @@ async def serve(arguments: list[str], address_file: Path) -> None:
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     args = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
+    assert args is not None, "the parser leaves the process when it cannot parse"
     validate_parsed_serve_args(args)
     listen_address, sock = setup_server(args, reuse_port=False)
     write_address(address_file, sock.getsockname()[1])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
@@ -73,7 +73,9 @@ class SharedMemoryReceiver(WeightTransferEngine[SharedMemoryInitInfo, SharedMemo
         if self._folder is None or {path.parent, report.parent} != {self._folder}:
             raise ValueError(f"{path} does not lie in the folder of the start, {self._folder}")
         self._tensors, self._report = load_file(path), report
-        self.model.load_weights(iter(self._tensors.items()))
+        # vLLM's models have it, torch's modules do not.
+        model: Any = self.model
+        model.load_weights(iter(self._tensors.items()))
 
     def finish_weight_update(self) -> None:
         """Pack again what is packed, and report every tensor as it is installed now."""

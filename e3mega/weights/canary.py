@@ -19,8 +19,8 @@ MAX_CHANGE_FRAC = 0.1
 class CanaryPair:
     """Log-probabilities of the canary's tokens on both sides at one version, in nats, (T,)."""
 
-    learner: NDArray[np.float32]
-    server: NDArray[np.float32]
+    learner: NDArray[np.floating]
+    server: NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)

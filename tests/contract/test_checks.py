@@ -16,8 +16,9 @@ PROGRAMS = Path(sys.executable).parent
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["lint-imports"],
+        ["pyright", "--pythonpath", sys.executable],
     ],
-    ids=["style", "format", "layers"],
+    ids=["style", "format", "layers", "types"],
 )
 def test_the_check_passes(command: list[str]) -> None:
     program = PROGRAMS / command[0]
