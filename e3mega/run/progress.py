@@ -22,6 +22,8 @@ class StageProgress:
     max_steps: int
     step: int = 0
     """Finished steps of the stage."""
+    first_version: int | None = None
+    """Version that the stage began with; None before its first step."""
     started: float | None = None
     """Seconds since the epoch."""
     is_finished: bool = False
@@ -34,6 +36,14 @@ class StageProgress:
         default_factory=lambda: deque[float](maxlen=_NUM_TIMED_STEPS + 1)
     )
     """When the newest steps of this attempt ended, seconds since the epoch."""
+
+    def roll_back(self, version: int) -> None:
+        """Forget the steps after this version, which are about to be taken again."""
+        first = self.first_version
+        steps = 0 if first is None else min(self.step, max(0, version - first))
+        self.is_finished = self.is_finished and steps == self.step
+        self.step = steps
+        self.step_times.clear()
 
     def seconds_left(self) -> float | None:
         """Expected time to the most steps the stage can take; None before two steps ended."""
@@ -54,16 +64,22 @@ class Progress:
         self.current: StageProgress | None = None
         self.doing = "starts"
         self.is_finished = False
+        self._resumes_at: int | None = None
 
     def observe(self, event: Event) -> None:
         """Take an event of the loop into account; events of no concern are passed over."""
         kind = event["event"]
-        if kind == "run_started":
-            # The times of steps in another attempt say nothing of this one's speed.
+        if self._resumes_at is not None and kind not in ("run_started", "attempt_resumed"):
+            # A new attempt begins at the version of a checkpoint, or at 0 without one.
             for stage in self.stages.values():
-                stage.step_times.clear()
+                stage.roll_back(self._resumes_at)
+            self._resumes_at = None
+        if kind == "run_started":
+            self._resumes_at = 0
             self.current = None
             self.doing = "starts"
+        elif kind == "attempt_resumed":
+            self._resumes_at = int(_number(event["version"]))
         elif kind == "evaluation":
             self.doing = f"measures {event['label']}"
         elif kind == "run_finished":
@@ -83,6 +99,7 @@ class Progress:
         elif kind == "step":
             stage.step = _whole(event["stage_step"]) or stage.step
             stage.max_steps = _whole(event["stage_max_steps"]) or stage.max_steps
+            stage.first_version = int(_number(event["step"])) - stage.step
             stage.step_times.append(_number(event["time"]))
             self.current = stage
         elif kind == "budget_decision":

@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from e3mega.run.display import PlainDisplay, render, stage_line
@@ -20,7 +21,12 @@ def warm_up_events() -> list[Event]:
         {"time": 1.0, "event": "stage_started", "stage": "warm-up", "budget_tokens": None},
     ]
     for step in range(1, 10):
-        values: Event = {"stage_step": step, "stage_max_steps": 12, "loss": 2.0 / step}
+        values: Event = {
+            "step": step,
+            "stage_step": step,
+            "stage_max_steps": 12,
+            "loss": 2.0 / step,
+        }
         time = 100.0 + 3.0 * step
         events.append({"time": time, "event": "step", "stage": "warm-up", **values})
     events.append(
@@ -32,6 +38,7 @@ def warm_up_events() -> list[Event]:
 def rl_events() -> list[Event]:
     """One step of an RL stage and its round."""
     values: Event = {
+        "step": 10,
         "stage_step": 1,
         "stage_max_steps": 10,
         "reward_mean": 0.25,
@@ -77,11 +84,21 @@ def test_an_rl_stage_shows_means_over_all_rollouts_and_no_number_that_is_not_fin
     )
 
 
-def test_step_times_of_a_former_attempt_do_not_count() -> None:
-    resumed: Event = {"time": 900.0, "event": "run_started", "name": "fake", "attempt": 1}
-    stage = seen([*warm_up_events(), resumed]).stages["warm-up"]
-    assert stage.seconds_left() is None
-    assert stage.step == 9
+@pytest.mark.parametrize(
+    ("version", "steps"), [(4, (4, 0)), (9, (9, 0)), (10, (9, 1)), (None, (0, 0))]
+)
+def test_a_resumed_attempt_shows_the_steps_of_its_checkpoint(
+    version: int | None, steps: tuple[int, int]
+) -> None:
+    # The warm-up made versions 1 to 9, the first RL stage version 10.
+    events = [*warm_up_events(), *rl_events()]
+    events.append({"time": 900.0, "event": "run_started", "name": "fake", "attempt": 1})
+    if version is not None:
+        events.append({"time": 900.0, "event": "attempt_resumed", "version": version})
+    events.append({"time": 901.0, "event": "checkpoint"})
+    stages = seen(events).stages
+    assert (stages["warm-up"].step, stages["easy"].step) == steps
+    assert stages["warm-up"].seconds_left() is None
 
 
 def test_the_panel_fits_eighty_columns_and_names_what_starts() -> None:
