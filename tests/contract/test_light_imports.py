@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from e3mega.cli import COMMANDS
+
 CHECKOUT = Path(__file__).parents[2]
 HEAVY = ("torch", "megatron", "vllm", "transformers", "nemo_run", "datasets")
 LIGHT = (
@@ -22,6 +24,7 @@ LIGHT = (
     "loop",
     "report",
     "run",
+    "commands",
 )
 PROGRAM = """
 import importlib, json, sys
@@ -69,5 +72,5 @@ def test_help_loads_only_the_standard_library() -> None:
         text=True,
         check=True,
     )
-    for command in ("resolve", "plan", "run", "resume", "report"):
+    for command in COMMANDS:
         assert f"    {command} " in done.stdout
