@@ -1,5 +1,6 @@
 """Rules that tie several keys of a run together, one small function each."""
 
+import difflib
 import re
 from collections.abc import Callable, Iterator
 
@@ -9,10 +10,10 @@ from e3mega.spec.findings import Finding, as_problem
 from e3mega.spec.origins import Composition, Key
 from e3mega.spec.schema.layout import Device
 from e3mega.spec.schema.run import RunOptions
+from e3mega.spec.signatures.tables import misfit, vllm_server_arguments, vllm_version
 from e3mega.spec.stage_rules import stage_findings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_ARGUMENT = re.compile(r"[a-z][a-z0-9_]*")
 _SERVER_SETTINGS = ("max_num_seqs", "server_start", "start_deadline_s", "server_args")
 _PLANNED_SERVER_ARGS = frozenset(
     {
@@ -143,17 +144,23 @@ def servers_serve_all_stages(options: RunOptions) -> Iterator[Finding]:
                 yield Finding(key, "{0}, as for all stages", fix, (("generation", name),))
 
 
-def server_args_are_not_the_plans(options: RunOptions) -> Iterator[Finding]:
-    """Arguments that follow from the plan, or that the proof of a sync rests on, stay as they
-    are."""
-    for name in options.generation.server_args:
+def server_args_are_vllms(options: RunOptions) -> Iterator[Finding]:
+    """Arguments are ones that the server has; those that follow from the plan, or that the proof
+    of a sync rests on, stay as they are."""
+    known = vllm_server_arguments()
+    for name, value in options.generation.server_args.items():
         key: Key = ("generation", "server_args", name)
-        if name in _PLANNED_SERVER_ARGS:
-            need = "an argument that e3mega does not set itself"
-            yield Finding(key, need, "remove it")
-        elif not _ARGUMENT.fullmatch(name):
-            fix = f"write {name.strip('-').replace('-', '_').lower()}"
-            yield Finding(key, "vLLM's long name with underscores", fix)
+        plain = name.strip("-").replace("-", "_").lower()
+        if plain in _PLANNED_SERVER_ARGS:
+            yield Finding(key, "an argument that e3mega does not set itself", "remove it")
+        elif plain != name and plain in known:
+            yield Finding(key, "vLLM's long name with underscores", f"write {plain}")
+        elif name not in known:
+            near = difflib.get_close_matches(plain, list(known), n=1)
+            fix = f"did you mean {near[0]}?" if near else "see vllm serve --help for its arguments"
+            yield Finding(key, f"an argument of vLLM {vllm_version()}", fix)
+        elif need := misfit(known[name], value):
+            yield Finding(key, need, f"write {need}")
 
 
 _RULES: tuple[Callable[[RunOptions], Iterator[Finding]], ...] = (
@@ -166,5 +173,5 @@ _RULES: tuple[Callable[[RunOptions], Iterator[Finding]], ...] = (
     head_dim_is_even,
     cpu_computes_in_float32,
     servers_serve_all_stages,
-    server_args_are_not_the_plans,
+    server_args_are_vllms,
 )

@@ -40,9 +40,10 @@ def test_every_shown_origin_states_the_value(path: Path) -> None:
 def test_values_that_yaml_could_take_for_others_are_quoted(tmp_path: Path) -> None:
     text = (
         "include: [runs/quickstart]\nname: '12'\n"
-        "generation: {server_args: {a: 'true', b: 'x: y', c: null}}\n"
-    ).replace(", c: null", ", c: 'null', d: true, e: 1e-6, f: '-1'")
+        "generation: {server_args: {tokenizer: 'true', revision: 'x: y', uds: 'null',"
+        " enforce_eager: true, gpu_memory_utilization: 1e-6, config_format: '-1'}}\n"
+    )
     first = resolved(tmp_path, text)
     again = resolved(tmp_path, resolved_text(first))
     assert again.options == first.options
-    assert again.options.generation.server_args["a"] == "true"
+    assert again.options.generation.server_args["tokenizer"] == "true"

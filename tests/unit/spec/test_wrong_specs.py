@@ -254,6 +254,24 @@ WRONG: dict[str, tuple[str, int, str, tuple[str, ...]]] = {
         "generation.server_args.--block-size",
         ("write block_size",),
     ),
+    "server argument that vLLM lacks": (
+        "generation: {server_args: {block_sise: 16}}",
+        3,
+        "generation.server_args.block_sise",
+        ("an argument of vLLM 0.32.0", "did you mean block_size?"),
+    ),
+    "server argument of another type": (
+        "generation: {server_args: {block_size: large}}",
+        3,
+        "generation.server_args.block_size",
+        ("got large", "a whole number"),
+    ),
+    "server argument of no choice": (
+        "generation: {server_args: {kv_cache_dtype: fp5}}",
+        3,
+        "generation.server_args.kv_cache_dtype",
+        ("one of", "fp8"),
+    ),
     "server of one stage": (
         "curriculum: {stages: {easy: {generation: {max_num_seqs: 8}}}}",
         3,
