@@ -24,12 +24,12 @@ class GenerationClient:
     """
 
     def __init__(
-        self, *, address_file: Path, key: str, end_token_id: int, deadline_s: float
+        self, *, address_file: Path, key: str, end_token_ids: tuple[int, ...], deadline_s: float
     ) -> None:
         self.name = address_file.stem
         self._address_file = address_file
         self._headers = {"Authorization": f"Bearer {key}"}
-        self._end_token_id = end_token_id
+        self._end_token_ids = end_token_ids
         self._deadline_s = deadline_s
         self._session: aiohttp.ClientSession | None = None
         self._url = ""
@@ -69,9 +69,11 @@ class GenerationClient:
             "n": request.num_samples,
             "max_tokens": request.max_tokens,
             "temperature": request.temperature,
+            "top_p": request.top_p,
+            "top_k": request.top_k,
             "seed": request.seed,
             "logprobs": 0,
-            "stop_token_ids": [self._end_token_id],
+            "stop_token_ids": list(self._end_token_ids),
             "detokenize": False,
         }
         answer = await self._generate(request.prompt.token_ids, params)
@@ -105,6 +107,10 @@ class GenerationClient:
             spans,
         )
 
+    async def label_weights(self, version: int) -> None:
+        """Say which version the server's weights are, where they were not synced but loaded."""
+        await self._post("/update_weight_version", {"new_version": str(version)})
+
     async def score(self, token_ids: tuple[int, ...]) -> list[float]:
         """Log-probability of each token but the first, in nats, at temperature 1."""
         params = {"max_tokens": 1, "prompt_logprobs": 0, "detokenize": False}
@@ -114,7 +120,9 @@ class GenerationClient:
 
     async def _generate(self, token_ids: tuple[int, ...], params: dict[str, Any]) -> Any:
         body = {"token_ids": list(token_ids), "sampling_params": params, "model": "policy"}
-        route = "/inference/v1/generate"
+        return await self._post("/inference/v1/generate", body)
+
+    async def _post(self, route: str, body: dict[str, Any]) -> Any:
         timeout = aiohttp.ClientTimeout(total=self._deadline_s)
         try:
             async with self._open().post(self._url + route, json=body, timeout=timeout) as response:

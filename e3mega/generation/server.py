@@ -9,19 +9,43 @@ import sys
 from pathlib import Path
 
 from e3mega.plan.paths import RunPaths
-from e3mega.plan.planfile import Plan, read_plan
-from e3mega.spec.schema.layout import Device
+from e3mega.plan.planfile import Plan, ServerPlan, read_plan
+from e3mega.spec.schema.generation import GenerationOptions
+from e3mega.spec.schema.layout import Device, GenerationLayout
 from e3mega.weights.engines.messages import BACKEND
 
 GUARD = "e3mega.vllm_plugin.guard.Guard"
 
 
 def vllm_arguments(plan: Plan, paths: RunPaths) -> list[str]:
-    """Arguments of stock vLLM for this plan."""
-    server, layout = plan.server, plan.layout.generation
+    """Arguments of stock vLLM for this plan: weights come from the learner."""
+    return [
+        *server_arguments(
+            paths.model_dir,
+            dtype=plan.model.precision.value,
+            server=plan.server,
+            layout=plan.layout.generation,
+            generation=plan.stages[0].generation,
+        ),
+        "--load-format",
+        "dummy",
+        "--weight-transfer-config",
+        json.dumps({"backend": BACKEND}),
+    ]
+
+
+def server_arguments(
+    model_dir: Path,
+    *,
+    dtype: str,
+    server: ServerPlan,
+    layout: GenerationLayout,
+    generation: GenerationOptions,
+) -> list[str]:
+    """Arguments of stock vLLM for the model of a folder, its weights loaded from there."""
     arguments = [
         "--model",
-        str(paths.model_dir),
+        str(model_dir),
         "--served-model-name",
         "policy",
         "--host",
@@ -29,9 +53,7 @@ def vllm_arguments(plan: Plan, paths: RunPaths) -> list[str]:
         "--port",
         "0",
         "--dtype",
-        plan.model.precision.value,
-        "--load-format",
-        "dummy",
+        dtype,
         "--max-model-len",
         str(server.max_model_len),
         "--max-num-seqs",
@@ -45,8 +67,6 @@ def vllm_arguments(plan: Plan, paths: RunPaths) -> list[str]:
         "--enable-scale-out",
         "--logprobs-mode",
         "processed_logprobs",
-        "--weight-transfer-config",
-        json.dumps({"backend": BACKEND}),
         "--middleware",
         GUARD,
         "--skip-tokenizer-init",
@@ -58,7 +78,7 @@ def vllm_arguments(plan: Plan, paths: RunPaths) -> list[str]:
     ]
     if layout.device is Device.CPU:
         arguments += ["--kv-cache-memory-bytes", str(server.kv_cache_bytes)]
-    for name, value in plan.stages[0].generation.server_args.items():
+    for name, value in generation.server_args.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             arguments.append(f"--{flag}" if value else f"--no-{flag}")

@@ -62,6 +62,9 @@ async def generate_groups(
             num_samples=num_samples,
             max_tokens=max_tokens,
             temperature=stage.generation.temperature,
+            # The learner's log-probabilities are those of the whole distribution.
+            top_p=1.0,
+            top_k=0,
             seed=group_seed(
                 run_seed=jobs.plan.seed,
                 purpose=purpose,

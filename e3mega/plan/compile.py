@@ -77,7 +77,7 @@ def _jobs(options: RunOptions) -> tuple[JobPlan, ...]:
             name=f"generation_{replica}",
             role=Role.GENERATION,
             argv=("{python}", "-m", "e3mega.generation.server", "{run_dir}", str(replica)),
-            env=_environment(generation.threads_per_replica) | _SERVER_ENVIRONMENT,
+            env=server_environment(generation.threads_per_replica),
             num_devices=generation.tp if generation.device is Device.GPU else 0,
         )
         for replica in range(generation.num_replicas)
@@ -113,6 +113,11 @@ def _environment(num_threads: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def server_environment(num_threads: int) -> dict[str, str]:
+    """What a generation server is started with."""
+    return _environment(num_threads) | _SERVER_ENVIRONMENT
 
 
 _LEARNER_ENVIRONMENT = {"GLOO_SOCKET_IFNAME": "lo"}

@@ -53,7 +53,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class GroupRequest:
-    """One prompt to sample. Example: ``GroupRequest(0, prompt, 8, 64, 1.0, 123456789, 12)``."""
+    """One prompt to sample. Example: ``GroupRequest(0, prompt, 8, 64, 1.0, 1.0, 0, 12345, 12)``."""
 
     index: int
     """Position of the prompt in its round; the group's identity within it."""
@@ -61,6 +61,10 @@ class GroupRequest:
     num_samples: int
     max_tokens: int
     temperature: float
+    top_p: float
+    """Tokens are drawn from the likeliest ones that together have this probability; 1 for all."""
+    top_k: int
+    """Tokens are drawn from this many of the likeliest; 0 for all."""
     seed: int
     """Sample k uses seed + k."""
     version: int

@@ -57,6 +57,8 @@ SCHEMA = pa.schema(
         ("num_samples", pa.int64()),
         ("max_tokens", pa.int64()),
         ("temperature", pa.float64()),
+        ("top_p", pa.float64()),
+        ("top_k", pa.int64()),
     ]
 )
 
@@ -89,6 +91,8 @@ def _row(rollout: Rollout, request: GroupRequest, text: Callable[[Sequence[int]]
         "num_samples": request.num_samples,
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
+        "top_p": request.top_p,
+        "top_k": request.top_k,
     }
 
 
@@ -123,6 +127,8 @@ def _request(row: Row) -> GroupRequest:
         num_samples=row["num_samples"],
         max_tokens=row["max_tokens"],
         temperature=row["temperature"],
+        top_p=row["top_p"],
+        top_k=row["top_k"],
         seed=row["seed"],
         version=row["version"],
     )

@@ -147,6 +147,8 @@ def _group(task: Task, index: int, budget: int, version: int) -> Group:
         num_samples=1,
         max_tokens=len(token_ids) if is_cut else budget,
         temperature=1.0,
+        top_p=1.0,
+        top_k=0,
         seed=number,
         version=version,
     )

@@ -22,7 +22,7 @@ def make_group(index: int, samples: list[tuple[int, FinishReason, int | None]]) 
     """Samples as (number of tokens, how it ended, solved at)."""
     slice_name = "easy" if index % 2 == 0 else "hard"
     request = GroupRequest(
-        index, Prompt("1 2 3 : 6", (1, 2), slice_name), len(samples), 100, 1.0, 5, 0
+        index, Prompt("1 2 3 : 6", (1, 2), slice_name), len(samples), 100, 1.0, 1.0, 0, 5, 0
     )
     return Group(
         request,

@@ -22,7 +22,7 @@ def _rollout(words: str, *, is_cut: bool = False) -> tuple[GroupRequest, Rollout
     token_ids = _ids(words)
     reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
     completion = Completion(token_ids, (0.0,) * len(token_ids), reason, ())
-    request = GroupRequest(0, prompt, 1, 64, 1.0, 1, 0)
+    request = GroupRequest(0, prompt, 1, 64, 1.0, 1.0, 0, 1, 0)
     return request, Rollout(completion, TASK.mark(prompt, token_ids))
 
 

@@ -25,7 +25,7 @@ from e3mega.tasks.interface import Marks, Prompt
 
 def make_request(index: int) -> GroupRequest:
     prompt = Prompt("3 5 7 : 22", (13, 23, 25, 27), "easy")
-    return GroupRequest(index, prompt, 2, 64, 0.7, 2**62 + 2 * index, 4)
+    return GroupRequest(index, prompt, 2, 64, 0.7, 1.0, 0, 2**62 + 2 * index, 4)
 
 
 def make_group(index: int) -> Group:
@@ -111,7 +111,15 @@ def test_a_kill_before_the_first_group_counts_every_request_as_redrawn(tmp_path:
 @pytest.mark.parametrize("is_closed", [False, True])
 @pytest.mark.parametrize(
     "change",
-    [{"version": 5}, {"seed": 1}, {"max_tokens": 128}, {"num_samples": 3}, {"temperature": 0.8}],
+    [
+        {"version": 5},
+        {"seed": 1},
+        {"max_tokens": 128},
+        {"num_samples": 3},
+        {"temperature": 0.8},
+        {"top_p": 0.9},
+        {"top_k": 5},
+    ],
 )
 def test_groups_of_other_requests_are_not_used(
     tmp_path: Path, change: dict[str, int | float], is_closed: bool
