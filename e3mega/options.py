@@ -10,7 +10,7 @@ class Options(BaseModel):
     """A frozen section of a spec: unknown keys are errors, attribute docstrings are its help."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True
+        frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True, defer_build=True
     )
 
 

@@ -16,15 +16,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status."""
-    from rich.console import Console
-
     from e3mega.plan.compile import compile_plan
     from e3mega.plan.planfile import plan_to_json
-    from e3mega.plan.show import print_plan
 
     plan = compile_plan(resolved_spec(options).options)
     if options.json:
         sys.stdout.write(plan_to_json(plan))
-    else:
-        print_plan(plan, Console())
+        return 0
+    from rich.console import Console
+
+    from e3mega.plan.show import print_plan
+
+    print_plan(plan, Console())
     return 0

@@ -1,7 +1,6 @@
 """Compiles a spec into the plan of its jobs, without GPU, network or torch."""
 
-from importlib.metadata import version
-
+from e3mega import __version__
 from e3mega.families.geometry import ModelOptions
 from e3mega.plan.memory import bytes_per_value, num_parameters
 from e3mega.plan.planfile import JobPlan, Plan, Role, ServerPlan
@@ -12,7 +11,7 @@ from e3mega.spec.fingerprint import run_fingerprint
 from e3mega.spec.schema.curriculum import StageMode, StageOptions
 from e3mega.spec.schema.layout import Device
 from e3mega.spec.schema.run import RunOptions
-from e3mega.tasks.catalog import max_prompt_tokens
+from e3mega.tasks.sizes import max_prompt_tokens
 
 _MAX_PREFILL_TOKENS = 8192
 """Prompt tokens that a server prefills at once, when no single prompt is longer."""
@@ -21,7 +20,7 @@ _MAX_PREFILL_TOKENS = 8192
 def compile_plan(options: RunOptions) -> Plan:
     """The plan of a checked spec; the same options give the same plan."""
     return Plan(
-        e3mega_version=version("e3mega"),
+        e3mega_version=__version__,
         name=options.name,
         seed=options.seed,
         run_fingerprint=run_fingerprint(options),

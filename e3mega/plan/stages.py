@@ -5,7 +5,7 @@ from e3mega.plan.planfile import BudgetPlan, StagePlan
 from e3mega.spec.fingerprint import stage_fingerprints
 from e3mega.spec.schema.curriculum import StageOptions
 from e3mega.spec.schema.run import RunOptions
-from e3mega.tasks.catalog import max_prompt_tokens
+from e3mega.tasks.sizes import max_prompt_tokens
 
 
 def candidate_budgets(stage: StageOptions) -> tuple[int, ...]:

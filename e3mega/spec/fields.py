@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from e3mega.metrics import Json
 from e3mega.options import Options
-from e3mega.spec.origins import Key, dotted
+from e3mega.spec.origins import Key, dotted, refers
 from e3mega.spec.schema.run import RunOptions
 
 
@@ -77,7 +77,7 @@ def _adapter(key: Key) -> TypeAdapter[Any] | None:
 
 def same_after_typing(key: Key, left: Json, right: Json) -> bool:
     """Whether two stated values mean the same, e.g. ``8k`` and ``8192`` for a token count."""
-    if _has_interpolation(left) or _has_interpolation(right):
+    if refers(left) or refers(right):
         return left == right and type(left) is type(right)
     adapter = _adapter(key)
     if adapter is not None:
@@ -86,12 +86,6 @@ def same_after_typing(key: Key, left: Json, right: Json) -> bool:
         except ValidationError:
             pass  # A value of the wrong type is reported when the whole spec is typed.
     return left == right and isinstance(left, bool) == isinstance(right, bool)
-
-
-def _has_interpolation(value: Json) -> bool:
-    if isinstance(value, list):
-        return any(_has_interpolation(item) for item in value)
-    return isinstance(value, str) and "${" in value
 
 
 def suggestion(key: Key) -> str:

@@ -99,3 +99,10 @@ def flatten(tree: dict[str, Json], prefix: Key = ()) -> Iterator[tuple[Key, Json
             yield from flatten(value, (*prefix, name))
         else:
             yield (*prefix, name), value
+
+
+def refers(value: Json) -> bool:
+    """Whether a value holds an interpolation, ``${...}``."""
+    if isinstance(value, list):
+        return any(refers(item) for item in value)
+    return isinstance(value, str) and "${" in value

@@ -11,7 +11,7 @@ from e3mega.spec.origins import Key
 from e3mega.spec.schema.curriculum import StageMode, StageOptions
 from e3mega.spec.schema.optimizer import LearningRateSchedule
 from e3mega.spec.schema.run import RunOptions
-from e3mega.tasks.catalog import (
+from e3mega.tasks.sizes import (
     max_prompt_tokens,
     max_trace_tokens,
     num_held_out_problems,

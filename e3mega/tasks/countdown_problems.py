@@ -1,11 +1,9 @@
-"""Every Countdown problem of the options: its attempts, its difficulty and its split."""
+"""Every Countdown problem of the options: its attempts and its difficulty."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement, permutations, product
-
-import numpy as np
 
 from e3mega.tasks.countdown import CountdownOptions, Half
 
@@ -36,14 +34,6 @@ class Problem:
     def hit_share(self) -> float:
         """Share of the valid attempts that hit: how easy the problem is by guessing."""
         return len(self.hits) / (len(self.hits) + len(self.misses))
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Problems of both halves by use, each in a fixed order drawn from the seed."""
-
-    training: dict[Half, tuple[Problem, ...]]
-    held_out: dict[Half, tuple[Problem, ...]]
 
 
 def apply(operator: str, left: int, right: int) -> int | None:
@@ -109,21 +99,3 @@ def _enumerate(
 def all_problems(options: CountdownOptions) -> dict[Half, tuple[Problem, ...]]:
     """Every problem of the options by half; those with the larger hit share are easy."""
     return _enumerate(options.num_numbers, options.max_number, options.max_value, options.operators)
-
-
-def split_problems(options: CountdownOptions, seed: int) -> Split:
-    """Divide each half into training and held-out problems; depends on no other option.
-
-    A problem is a multiset of numbers with a target, so a held-out problem is not trained on in
-    any order of its numbers.
-    """
-    training: dict[Half, tuple[Problem, ...]] = {}
-    held_out: dict[Half, tuple[Problem, ...]] = {}
-    for position, half in enumerate((Half.EASY, Half.HARD)):
-        problems = all_problems(options)[half]
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, 1, position])))
-        shuffled = [problems[i] for i in rng.permutation(len(problems))]
-        num_held_out = round(len(shuffled) * options.held_out_frac)
-        held_out[half] = tuple(shuffled[:num_held_out])
-        training[half] = tuple(shuffled[num_held_out:])
-    return Split(training, held_out)

@@ -16,7 +16,8 @@ from e3mega.tasks.countdown_language import (
     read_problem,
     vocabulary,
 )
-from e3mega.tasks.countdown_problems import Problem, split_problems
+from e3mega.tasks.countdown_problems import Problem
+from e3mega.tasks.countdown_split import split_problems
 from e3mega.tasks.countdown_traces import TraceWriter
 from e3mega.tasks.countdown_verifier import CountdownVerifier
 from e3mega.tasks.interface import Marks, Probe, Prompt, Trace

@@ -74,3 +74,16 @@ def test_help_loads_only_the_standard_library() -> None:
     )
     for command in COMMANDS:
         assert f"    {command} " in done.stdout
+
+
+def test_planning_loads_neither_arrays_nor_what_the_spec_does_not_need() -> None:
+    """Each of these alone takes a fifth of the time that planning may take."""
+    program = (
+        "import sys; from e3mega.cli import main; main(['plan', 'quickstart', '--json']);"
+        "print(sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    for name in ("numpy", "omegaconf", "pyarrow", "matplotlib", "asyncio", "rich"):
+        assert f"'{name}'" not in done.stderr, name

@@ -24,9 +24,10 @@ from e3mega.spec.schema.layout import LayoutOptions
 from e3mega.spec.schema.optimizer import OptimizerOptions
 from e3mega.spec.schema.rollout import RolloutOptions
 from e3mega.spec.schema.run import CheckpointOptions, LoggingOptions
-from e3mega.tasks.catalog import build_task, vocabulary_size
+from e3mega.tasks.catalog import build_task
 from e3mega.tasks.countdown import CountdownOptions, Half
 from e3mega.tasks.interface import Task
+from e3mega.tasks.sizes import vocabulary_size
 
 ROUNDS = (0, 20, 39)
 START_VERSION = {"easy": 300, "hard": 340}

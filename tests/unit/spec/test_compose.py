@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from e3mega.spec.compose import compose
 from tests.spec_cases import composed, conflicts, merged, write_library
 
@@ -239,6 +241,26 @@ def test_interpolations_follow_other_keys(tmp_path: Path) -> None:
     tree = merged(tmp_path, files)
     assert tree["evaluation"]["pass_budget_tokens"] == 128
     assert tree["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("${mul:${rollout.packed_tokens},2}", 16384),
+        ("${div:${rollout.packed_tokens},2}", 4096),
+        ("${div:3,2}", 1.5),
+        ("${add:1k,1}", 1025),
+        ("${min:3,0.5}", 0.5),
+        ("${max:${add:1,1},${mul:3,4}}", 12),
+    ],
+)
+def test_resolvers_compute_with_numbers_and_token_counts(
+    tmp_path: Path, text: str, value: float
+) -> None:
+    files = {"runs/a": f"rollout: {{packed_tokens: 8k}}\nseed: '{text}'"}
+    tree = merged(tmp_path, files)
+    assert tree["seed"] == value
+    assert type(tree["seed"]) is type(value)
 
 
 def test_every_value_knows_its_place(tmp_path: Path) -> None:

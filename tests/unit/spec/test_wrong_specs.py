@@ -92,6 +92,14 @@ WRONG: dict[str, tuple[str, int, str, tuple[str, ...]]] = {
         ("that resolves",),
     ),
     "interpolation of the machine": ("seed: ${oc.env:HOME}", 3, "seed", ("reference to a key",)),
+    "interpolation that calls what there is not": (
+        "seed: ${pow:2,3}",
+        3,
+        "seed",
+        ("one of add, mul, div, min, max",),
+    ),
+    "interpolation that adds words": ("seed: '${add:one,2}'", 3, "seed", ("'one' is no number",)),
+    "interpolation that divides by zero": ("seed: '${div:1,0}'", 3, "seed", ("division by zero",)),
     "name that is no folder": ("logging: {}", 2, "name", ("rename 'a/b'",)),
     "stage name that is no folder": (
         "curriculum: {stages: {a b: {}}}",

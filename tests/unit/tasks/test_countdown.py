@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from e3mega.errors import E3Error
-from e3mega.tasks.catalog import (
-    build_task,
+from e3mega.tasks.catalog import build_task
+from e3mega.tasks.countdown import CountdownOptions, Half
+from e3mega.tasks.countdown_problems import all_problems
+from e3mega.tasks.countdown_split import split_problems
+from e3mega.tasks.interface import Prompt, Task
+from e3mega.tasks.sizes import (
     max_prompt_tokens,
     max_trace_tokens,
     num_held_out_problems,
     vocabulary_size,
 )
-from e3mega.tasks.countdown import CountdownOptions, Half
-from e3mega.tasks.countdown_problems import all_problems, split_problems
-from e3mega.tasks.interface import Prompt, Task
 
 OPTIONS = CountdownOptions(kind="countdown")
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from e3mega.tasks.catalog import build_task, vocabulary_size
+from e3mega.tasks.catalog import build_task
 from e3mega.tasks.countdown import CountdownOptions
+from e3mega.tasks.sizes import vocabulary_size
 from e3mega.tasks.word_tokenizer import WordTokenizer
 
 OPTIONS = CountdownOptions(kind="countdown")
