@@ -55,3 +55,7 @@ class TierError(E3Error):
 
 class RecordError(E3Error):
     """A file of the run folder is not what its name says."""
+
+
+class ModelError(E3Error):
+    """A Hugging Face model is not supported, or is not the one that the spec describes."""

@@ -4,8 +4,13 @@ One description serves both directions: loading copies pieces of HF tensors into
 weight source copies them back out of the gathered shards. It needs no torch: a piece is numbers.
 """
 
+import math
 from dataclasses import dataclass
 from enum import Enum
+
+_VOCAB_MULTIPLE = 64
+"""Rows of a divided vocabulary are padded to a multiple of it, so that matrix products are quick
+and the number of rows is the same for every tp that divides it."""
 
 
 class Shard(Enum):
@@ -22,7 +27,18 @@ class Shard(Enum):
     GATE_UP = "gate_up"
     """Gate and up rows are each divided; a rank holds its gate rows, then its up rows."""
     VOCAB = "vocab"
-    """Rows of the vocabulary are divided."""
+    """Rows of the vocabulary, padded behind the last one, are divided."""
+
+
+class Start(Enum):
+    """What a parameter holds before any training."""
+
+    RANDOM = "random"
+    """Normal numbers."""
+    ONE = "one"
+    """Ones: the scale of a norm."""
+    ZERO = "zero"
+    """Zeros: a bias."""
 
 
 class Place(Enum):
@@ -48,7 +64,8 @@ class HfTensor:
 class Weight:
     """One line of a mapping table: a Megatron-Core parameter and the HF tensors it is made of.
 
-    ``megatron_name`` holds ``{layer}`` for the number of the layer within its pipeline stage.
+    ``megatron_name`` holds ``{layer}`` and ``{expert}`` for numbers in the whole model; see
+    ``name``.
     Example: ``Weight("decoder.final_layernorm.weight", (HfTensor("model.norm.weight", (128,)),),
     Shard.REPLICATED, Place.LAST)``.
     """
@@ -63,8 +80,16 @@ class Weight:
     """QKV: key-value groups."""
     copy_name: str = ""
     """Parameter of the last stage that is a copy of this one when there are several stages."""
-    is_norm: bool = False
-    """Whether it starts at one instead of at random."""
+    start: Start = Start.RANDOM
+    """What it holds before any training."""
+    expert: int | None = None
+    """Number of the expert in the whole layer, from 0; None for what is no expert's. Ranks divide
+    experts by ``expert_tp``, all else by ``tp``."""
+
+    @property
+    def name(self) -> str:
+        """The Megatron name with the numbers of layer and expert in the whole model."""
+        return self.megatron_name.format(layer=self.layer, expert=self.expert)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +105,29 @@ class Piece:
     stop: int
 
 
+def padded_vocab_size(num_rows: int, tp: int) -> int:
+    """Rows of the vocabulary with their padding, on all ``tp`` ranks together."""
+    multiple = math.lcm(_VOCAB_MULTIPLE, tp)
+    return -(-num_rows // multiple) * multiple
+
+
 def pieces(weight: Weight, *, tp_rank: int, tp: int) -> tuple[Piece, ...]:
     """The pieces whose concatenation along their dimension is the shard of ``tp_rank``.
 
     The dimension is 1 for ROW and 0 otherwise. ``tp`` must divide what is divided; the plan
-    checks that.
+    checks that. A vocabulary's rows end before its padding does: the shard has zeros behind the
+    pieces.
     """
     dim = 1 if weight.shard is Shard.ROW else 0
     if weight.shard is Shard.REPLICATED:
         return (Piece(0, dim, 0, weight.hf[0].shape[dim]),)
     if weight.shard is Shard.QKV:
         return _cut(_interleaved(weight), tp_rank, tp)
+    if weight.shard is Shard.VOCAB:
+        (tensor,) = weight.hf
+        each = padded_vocab_size(tensor.shape[0], tp) // tp
+        start, stop = (min(each * rank, tensor.shape[0]) for rank in (tp_rank, tp_rank + 1))
+        return (Piece(0, dim, start, stop),)
     shares: list[Piece] = []
     for source, tensor in enumerate(weight.hf):
         shares += _cut([Piece(source, dim, 0, tensor.shape[dim])], tp_rank, tp)

@@ -1,22 +1,26 @@
-"""Which mapping table and configuration belong to a model family."""
+"""Which form, mapping table and configuration belong to a model family."""
 
-from collections.abc import Callable
-
-from e3mega.families import qwen3
+from e3mega.families.decoder import decoder_weights
+from e3mega.families.form import FamilyForm
 from e3mega.families.geometry import Family, ModelOptions
+from e3mega.families.llama import LLAMA
 from e3mega.families.mapping import Weight
+from e3mega.families.qwen2 import QWEN2
+from e3mega.families.qwen3 import QWEN3, QWEN3_MOE
 
-_WEIGHTS: dict[Family, Callable[[ModelOptions], tuple[Weight, ...]]] = {Family.QWEN3: qwen3.weights}
-_HF_CONFIGS: dict[Family, Callable[[ModelOptions], dict[str, object]]] = {
-    Family.QWEN3: qwen3.hf_config
+FORMS: dict[Family, FamilyForm] = {
+    Family.QWEN3: QWEN3,
+    Family.QWEN3_MOE: QWEN3_MOE,
+    Family.QWEN2: QWEN2,
+    Family.LLAMA: LLAMA,
 }
+
+
+def form_of(model: ModelOptions) -> FamilyForm:
+    """What makes the model's family."""
+    return FORMS[model.family]
 
 
 def weights(model: ModelOptions) -> tuple[Weight, ...]:
     """The mapping table of the model: every parameter, in the order of the HF model."""
-    return _WEIGHTS[model.family](model)
-
-
-def hf_config(model: ModelOptions) -> dict[str, object]:
-    """config.json of the model, without the task's token ids."""
-    return _HF_CONFIGS[model.family](model)
+    return decoder_weights(model, form_of(model))

@@ -5,7 +5,7 @@ import os
 import secrets
 
 from e3mega.errors import E3Error
-from e3mega.families.registry import hf_config
+from e3mega.families.hf_config import hf_config
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan, plan_to_json
 from e3mega.rollout.whole_file import write_whole

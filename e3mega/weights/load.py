@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 from e3mega.errors import CheckpointError
-from e3mega.families.mapping import HfTensor, Shard, Weight, pieces
+from e3mega.families.mapping import HfTensor, Shard, Start, Weight, pieces
 from e3mega.families.registry import weights
 from e3mega.mcore.build import LearnerModel
 
@@ -41,12 +41,14 @@ def load_weights(learner: LearnerModel, read: Reader) -> None:
 
 def random_reader(learner: LearnerModel, seed: int) -> Reader:
     """Random starting weights that depend on the seed and on the names, not on the rank grid."""
-    norms = {tensor.name for w in weights(learner.model) if w.is_norm for tensor in w.hf}
+    starts = {tensor.name: w.start for w in weights(learner.model) for tensor in w.hf}
     std = learner.model.init_std
 
     def read(tensor: HfTensor) -> torch.Tensor:
-        if tensor.name in norms:
+        if starts[tensor.name] is Start.ONE:
             return torch.ones(tensor.shape)
+        if starts[tensor.name] is Start.ZERO:
+            return torch.zeros(tensor.shape)
         digest = hashlib.sha256(f"{seed}:{tensor.name}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
         return torch.empty(tensor.shape).normal_(0.0, std, generator=generator)

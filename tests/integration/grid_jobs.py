@@ -88,7 +88,7 @@ def write_hf_model(grid: RankGrid, *, folder: str, ties_embeddings: bool) -> Any
     """Write a random transformers model; returns its log-probabilities of ``reference_batch``."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from e3mega.families.registry import hf_config
+    from e3mega.families.hf_config import hf_config
 
     torch.manual_seed(5)
     config = Qwen3Config(**hf_config(tiny_model(ties_embeddings=ties_embeddings)))

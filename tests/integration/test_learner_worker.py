@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from e3mega.errors import JobError
-from e3mega.families.registry import hf_config
+from e3mega.families.hf_config import hf_config
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import plan_to_json
 from e3mega.rollout.batch_file import write_batch
