@@ -12,6 +12,7 @@ from e3mega.loop.requests import count_groups, generate_groups
 from e3mega.loop.state import LoopState
 from e3mega.objective.advantage import group_advantages
 from e3mega.plan.planfile import BudgetPlan, StagePlan
+from e3mega.plan.topology import num_bins_multiple
 from e3mega.rollout.batch_file import write_batch
 from e3mega.rollout.ledger import Amount, Ledger
 from e3mega.rollout.packing import pack
@@ -205,7 +206,7 @@ def _write_batches(
         batch = pack(
             sequences,
             packed_tokens=budget.packed_tokens,
-            num_bins_multiple=jobs.plan.layout.learner.dp,
+            num_bins_multiple=num_bins_multiple(jobs.plan.layout.learner),
             stage=stage.name,
             step=step,
             round=state.stage_round,

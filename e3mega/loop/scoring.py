@@ -11,6 +11,7 @@ from safetensors.numpy import load_file  # pyright: ignore[reportUnknownVariable
 from e3mega.errors import RecordError
 from e3mega.loop.jobs import Jobs
 from e3mega.plan.planfile import StagePlan
+from e3mega.plan.topology import num_bins_multiple
 from e3mega.rollout.batch_file import read_batch, write_batch
 from e3mega.rollout.packing import pack
 from e3mega.rollout.records import CommandKind, TrainSequence
@@ -41,7 +42,7 @@ async def score_sequences(
     batch = pack(
         rows,
         packed_tokens=stage.budgets[-1].packed_tokens,
-        num_bins_multiple=layout.dp,
+        num_bins_multiple=num_bins_multiple(layout),
         stage=stage.name,
         step=version,
         round=0,

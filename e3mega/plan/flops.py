@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from e3mega.families.geometry import ModelOptions
-from e3mega.families.mapping import Place
+from e3mega.families.mapping import Place, Weight
 from e3mega.families.registry import weights
 from e3mega.plan.planfile import BudgetPlan, StagePlan
 
@@ -37,10 +37,11 @@ def forward_flops(model: ModelOptions, num_tokens: int) -> float:
     """Operations of one forward pass over one sequence, LM head included.
 
     ``2 * parameters of matrices * T`` plus ``4 * layers * heads * head_dim`` for each of the
-    ``T (T + 1) / 2`` pairs of tokens that causal attention looks at.
+    ``T (T + 1) / 2`` pairs of tokens that causal attention looks at. Of the experts those count
+    that a token is given to.
     """
     matrices = sum(
-        math.prod(tensor.shape)
+        math.prod(tensor.shape) * _used_frac(model, weight)
         for weight in weights(model)
         for tensor in weight.hf
         if len(tensor.shape) == 2 and (weight.place is not Place.FIRST or model.ties_embeddings)
@@ -48,3 +49,10 @@ def forward_flops(model: ModelOptions, num_tokens: int) -> float:
     pairs = num_tokens * (num_tokens + 1) / 2
     attention = 4 * model.num_layers * model.num_heads * model.head_dim * pairs
     return 2.0 * matrices * num_tokens + attention
+
+
+def _used_frac(model: ModelOptions, weight: Weight) -> float:
+    """Share of the tokens that a matrix is multiplied with, if experts are picked evenly."""
+    if weight.expert is None or model.experts is None:
+        return 1.0
+    return model.experts.experts_per_token / model.experts.num_experts

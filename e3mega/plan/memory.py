@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 from e3mega.families.geometry import ModelOptions, Precision
-from e3mega.families.mapping import Place, Shard, Weight
+from e3mega.families.mapping import Place, Shard, Weight, padded_vocab_size
 from e3mega.families.registry import weights
-from e3mega.plan.topology import GridPlace, layers_of, rank_grid
+from e3mega.plan.topology import GridPlace, layers_of, num_expert_copies, rank_grid
 from e3mega.spec.schema.layout import LearnerLayout
 
 
@@ -14,7 +14,7 @@ from e3mega.spec.schema.layout import LearnerLayout
 class RankMemory:
     """Bytes that one rank of the learner holds, whatever batch it is given.
 
-    Example: ``RankMemory(GridPlace(0, 0, 0, 0), 1_200_000, 1_200_000, 2_400_000)``.
+    Example: ``RankMemory(place, 1_200_000, 1_200_000, 2_400_000)``.
     """
 
     place: GridPlace
@@ -42,27 +42,28 @@ def num_parameters(model: ModelOptions) -> int:
 def num_rank_parameters(model: ModelOptions, layout: LearnerLayout, place: GridPlace) -> int:
     """Parameters that one rank holds; a tied LM head is a second copy on the last of several
     pipeline stages."""
-    return sum(
-        _num_copies(weight, model, layout, place) * _shard_size(weight, layout.tp)
-        for weight in weights(model)
-    )
+    return sum(_rank_sizes(model, layout, place))
 
 
 def memory_per_rank(model: ModelOptions, layout: LearnerLayout) -> tuple[RankMemory, ...]:
     """Weights, gradients and optimizer state of every rank.
 
-    Gradients are kept in fp32. The distributed optimizer divides its state among the dp ranks.
+    Gradients are kept in fp32. The distributed optimizer divides its state among the ranks that
+    hold the same parameters: dp * cp of them, of experts what is left beside expert_tp * ep.
     """
     found: list[RankMemory] = []
     for place in rank_grid(layout):
-        count = num_rank_parameters(model, layout, place)
+        shared, experts = _rank_sizes(model, layout, place)
+        count = shared + experts
+        own_state = math.ceil(shared / (layout.dp * layout.cp))
+        own_state += math.ceil(experts / num_expert_copies(layout))
         state = 8 if model.precision is Precision.FLOAT32 else 12
         found.append(
             RankMemory(
                 place=place,
                 weight_bytes=count * bytes_per_value(model.precision),
                 gradient_bytes=count * 4,
-                optimizer_bytes=math.ceil(count / layout.dp) * state,
+                optimizer_bytes=own_state * state,
             )
         )
     return tuple(found)
@@ -74,18 +75,37 @@ def kv_bytes_per_token(model: ModelOptions) -> int:
     return values * bytes_per_value(model.precision)
 
 
+def _rank_sizes(model: ModelOptions, layout: LearnerLayout, place: GridPlace) -> tuple[int, int]:
+    """Parameters of one rank: those of all tokens, and those of its experts."""
+    sizes = [0, 0]
+    for weight in weights(model):
+        copies = _num_copies(weight, model, layout, place)
+        sizes[weight.expert is not None] += copies * _shard_size(weight, layout)
+    return sizes[0], sizes[1]
+
+
 def _num_copies(
     weight: Weight, model: ModelOptions, layout: LearnerLayout, place: GridPlace
 ) -> int:
     is_first, is_last = place.pp_rank == 0, place.pp_rank == layout.pp - 1
+    if weight.expert is not None and model.experts is not None:
+        per_rank = model.experts.num_experts // layout.ep
+        if weight.expert // per_rank != place.ep_rank:
+            return 0
     if weight.place is Place.LAYER:
-        return int(weight.layer in layers_of(model.num_layers, layout.pp, place.pp_rank))
+        held = layers_of(model.num_layers, layout, place.pp_rank)
+        return int(any(weight.layer in layers for layers in held))
     if weight.place is Place.LAST:
         return int(is_last)
     has_copy = bool(weight.copy_name) and layout.pp > 1 and is_last
     return int(is_first) + int(has_copy)
 
 
-def _shard_size(weight: Weight, tp: int) -> int:
+def _shard_size(weight: Weight, layout: LearnerLayout) -> int:
     size = sum(math.prod(tensor.shape) for tensor in weight.hf)
-    return size if weight.shard is Shard.REPLICATED else size // tp
+    if weight.shard is Shard.REPLICATED:
+        return size
+    if weight.shard is Shard.VOCAB:
+        rows, width = weight.hf[0].shape
+        return padded_vocab_size(rows, layout.tp) // layout.tp * width
+    return size // (layout.tp if weight.expert is None else layout.expert_tp)
