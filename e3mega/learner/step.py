@@ -1,6 +1,5 @@
 """One optimizer step, and one scoring pass, over the bins of a packed batch."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,17 +11,18 @@ import torch.distributed as dist
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from numpy.typing import NDArray
 
-from e3mega.errors import JobError
+from e3mega.learner.finite import check_gradient, check_loss
 from e3mega.learner.logprobs import token_logprobs
 from e3mega.learner.policy_loss import LossInputs, LossTerms, Sum, policy_loss
 from e3mega.learner.schedule import learning_rate
+from e3mega.mcore import moments
 from e3mega.mcore.attention import PackedSequences, packed_sequences
 from e3mega.mcore.build import LearnerModel
 from e3mega.objective.options import LossOptions
 from e3mega.plan.planfile import StagePlan
 from e3mega.rollout.batch import PackedBatch
 from e3mega.rollout.packing import PAD_TOKEN_ID
-from e3mega.spec.schema.optimizer import OptimizerOptions
+from e3mega.spec.schema.optimizer import Moments, OptimizerOptions
 
 # Shape letters: N bins of a batch, M bins of this data-parallel rank, T tokens of a bin, V rows of
 # the vocabulary on this rank.
@@ -58,6 +58,8 @@ def train_step(
     start = time.perf_counter()
     rate = learning_rate(stage.optimizer, stage_step=stage_step, max_steps=stage.max_steps)
     _set_optimizer(learner, stage.optimizer, rate)
+    if stage_step == 0 and stage.optimizer.moments is Moments.RESET:
+        moments.reset(learner.optimizer)
     for chunk in learner.chunks:
         chunk.zero_grad_buffer()
     learner.optimizer.zero_grad()
@@ -65,10 +67,10 @@ def train_step(
     loss_of = partial(_loss, learner, stage.loss, stage.generation.temperature, terms)
     _run(learner, batch, old_logprobs_MT, loss_of, forward_only=False)
     sums, ratio_max = _totals(learner, terms)
-    _check_finite(sums[Sum.LOSS], "loss", batch)
+    check_loss(sums[Sum.LOSS], batch)
     # Megatron's base class declares no result.
     _, grad_norm, _ = learner.optimizer.step()  # pyright: ignore[reportGeneralTypeIssues]
-    _check_finite(float(grad_norm), "norm of the gradient", batch)
+    check_gradient(learner, float(grad_norm), batch)
     tokens, correct = max(sums[Sum.TOKENS], 1.0), sums[Sum.CORRECT_TOKENS]
     incorrect_entropy = sums[Sum.ENTROPY] - sums[Sum.CORRECT_ENTROPY]
     return {
@@ -270,11 +272,3 @@ def _totals(learner: LearnerModel, terms: list[LossTerms]) -> tuple[list[float],
     dist.all_gather(every, own, group=grid.control)
     gathered = torch.stack(every)
     return gathered[:, : len(Sum)].sum(0).tolist(), float(gathered[:, -1].max())
-
-
-def _check_finite(value: float, what: str, batch: PackedBatch) -> None:
-    if not math.isfinite(value):
-        raise JobError(
-            f"learner: stage {batch.stage}, step {batch.step}: the {what} is {value}; "
-            "a lower optimizer.learning_rate may help"
-        )

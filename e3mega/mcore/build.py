@@ -173,6 +173,7 @@ def transformer_config(model: ModelOptions, grid: RankGrid) -> TransformerConfig
         masked_softmax_fusion=False,
         apply_rope_fusion=False,
         persist_layer_norm=False,
+        deterministic_mode=torch.are_deterministic_algorithms_enabled(),
         deallocate_pipeline_outputs=False,
         # With it, losses over gloo look plausible and are wrong.
         batch_p2p_comm=False,

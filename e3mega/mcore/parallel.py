@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -79,6 +80,10 @@ def init_parallel(
         device = torch.device(device_type, process.local_rank)
         torch.accelerator.set_device_index(process.local_rank)
     torch.set_num_threads(layout.threads_per_rank)
+    torch.use_deterministic_algorithms(layout.is_deterministic)
+    # Only operations that read what they did not write would see the difference.
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False
     dist.init_process_group(
         collective_backend(device_type),
         init_method=init_method,

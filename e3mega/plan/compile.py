@@ -91,7 +91,9 @@ def _jobs(options: RunOptions) -> tuple[JobPlan, ...]:
             *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"),
             *("-m", "e3mega.learner.worker", "{run_dir}", "{attempt}"),
         ),
-        env=_environment(learner.threads_per_rank) | _LEARNER_ENVIRONMENT,
+        env=_environment(learner.threads_per_rank)
+        | _LEARNER_ENVIRONMENT
+        | (_DETERMINISTIC_ENVIRONMENT if learner.is_deterministic else {}),
         num_devices=num_ranks if learner.device is Device.GPU else 0,
     )
     loop = JobPlan(
@@ -121,6 +123,14 @@ def server_environment(num_threads: int) -> dict[str, str]:
 
 _LEARNER_ENVIRONMENT = {"GLOO_SOCKET_IFNAME": "lo"}
 """All ranks stand on one machine."""
+
+_DETERMINISTIC_ENVIRONMENT = {
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "NVTE_ALLOW_NONDETERMINISTIC_ALGO": "0",
+    # Tree reductions may be ordered by arrival.
+    "NCCL_ALGO": "Ring",
+}
+"""What torch, Transformer Engine and NCCL ask for to give the same bits twice."""
 
 _SERVER_ENVIRONMENT = {
     "VLLM_SERVER_DEV_MODE": "1",

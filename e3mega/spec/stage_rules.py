@@ -240,15 +240,31 @@ def schedule_uses_its_values(view: StageView) -> Iterator[Finding]:
         yield Finding(floor, "at most {0}", "lower it", cites)
     if optimizer.schedule is LearningRateSchedule.CONSTANT and optimizer.min_learning_rate:
         cites = (view.key("optimizer", "schedule"),)
-        yield Finding(floor, "0 for {0}, which never falls", "use schedule: cosine", cites)
+        yield Finding(floor, "0 for {0}, which never falls", "use cosine or wsd", cites)
     name = "max_steps" if isinstance(leave, RecognitionExit) else "steps"
     if optimizer.warmup_steps > getattr(leave, name):
         cites = (view.key("exit", name),)
         fix = f"use {getattr(leave, name)} or less"
         yield Finding(view.key("optimizer", "warmup_steps"), "at most {0}", fix, cites)
+    yield from _decay(view, getattr(leave, name), view.key("exit", name))
     for beta in ("beta1", "beta2"):
         if getattr(optimizer, beta) >= 1:
             yield Finding(view.key("optimizer", beta), "less than 1", "use 0.9 or 0.95")
+
+
+def _decay(view: StageView, max_steps: int, limit: Key) -> Iterator[Finding]:
+    """A wsd schedule has steps to fall over, behind its warm-up; the others take none."""
+    optimizer, key = view.stage.optimizer, view.key("optimizer", "decay_steps")
+    schedule = (view.key("optimizer", "schedule"),)
+    if optimizer.schedule is not LearningRateSchedule.WSD:
+        if optimizer.decay_steps:
+            yield Finding(key, "0 for {0}", "use schedule: wsd", schedule)
+    elif not optimizer.decay_steps:
+        yield Finding(key, "at least 1 for {0}", "say over how many steps it falls", schedule)
+    elif optimizer.warmup_steps + optimizer.decay_steps > max_steps:
+        room = max_steps - optimizer.warmup_steps
+        cites = (limit, view.key("optimizer", "warmup_steps"))
+        yield Finding(key, "within {0} behind {1}", f"use {max(room, 0)} or less", cites)
 
 
 def _ascends(numbers: tuple[int, ...]) -> bool:

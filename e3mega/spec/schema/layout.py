@@ -90,6 +90,8 @@ class LearnerLayout(Options):
     """8-bit matrix products; needs Transformer Engine's layers."""
     threads_per_rank: Positive = 1
     """CPU threads of each rank."""
+    is_deterministic: bool = False
+    """Whether two runs on one machine type give the same bits; slower on GPUs."""
 
 
 class GenerationLayout(Options):

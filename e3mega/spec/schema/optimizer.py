@@ -12,6 +12,17 @@ class LearningRateSchedule(Enum):
     """It stays."""
     COSINE = "cosine"
     """Half a cosine down to ``min_learning_rate`` at the stage's last possible step."""
+    WSD = "wsd"
+    """It stays, then falls in a line to ``min_learning_rate`` over the last ``decay_steps``."""
+
+
+class Moments(Enum):
+    """What a stage does with the moments of the stage before it."""
+
+    CARRY = "carry"
+    """It goes on with them."""
+    RESET = "reset"
+    """It starts with none: both moments and Adam's count of steps are 0."""
 
 
 class OptimizerOptions(Options):
@@ -25,6 +36,10 @@ class OptimizerOptions(Options):
     """How the learning rate moves within a stage."""
     warmup_steps: NonNegative = 0
     """Steps of linear rise from 0 at the start of a stage."""
+    decay_steps: NonNegative = 0
+    """Last possible steps of the stage over which a wsd schedule falls; 0 for the others."""
+    moments: Moments = Moments.CARRY
+    """What the stage does with the moments of the stage before it."""
     beta1: Fraction = 0.9
     """Decay of the first moment."""
     beta2: Fraction = 0.95

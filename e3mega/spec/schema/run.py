@@ -18,7 +18,7 @@ class CheckpointOptions(Options):
     every_rounds: Positive = 10
     """Rounds between checkpoints; one is also taken at the end of each stage."""
     keep_last: Positive = 2
-    """Complete checkpoints kept; older ones are removed."""
+    """Newest complete checkpoints that are kept."""
 
 
 class LoggingOptions(Options):

@@ -1,0 +1,76 @@
+"""AdamW as Megatron groups it: decay, clipping, moments between stages, finite, same bits."""
+
+import math
+from typing import Any
+
+import pytest
+
+from e3mega.spec.schema.layout import LearnerLayout
+from tests.warm_parent import WarmParent
+
+JOBS = "tests.integration.optimizer_jobs"
+TP2_PP2 = LearnerLayout(tp=2, pp=2)
+
+
+@pytest.mark.parametrize("layout", [LearnerLayout(), LearnerLayout(dp=2)], ids=["one", "dp2"])
+def test_matrices_decay_and_norms_do_not(warm_parent: WarmParent, layout: LearnerLayout) -> None:
+    factors = warm_parent.run(layout, f"{JOBS}:decay")[0]
+    norms = {name for name in factors if "norm" in name}
+    assert len(norms) == 4 * 4 + 1, "four a layer and the last"
+    for name, factor in factors.items():
+        wanted = 1.0 if name in norms else 1.0 - 0.1 * 0.5
+        assert factor == pytest.approx(wanted, rel=1e-6), name
+
+
+@pytest.mark.parametrize("layout", [LearnerLayout(), TP2_PP2], ids=["one", "tp2-pp2"])
+def test_a_gradient_is_clipped_to_its_norm_over_all_ranks(
+    warm_parent: WarmParent, layout: LearnerLayout
+) -> None:
+    for clip_grad_norm in (0.5, 1e6):
+        ranks = warm_parent.run(layout, f"{JOBS}:clip", clip_grad_norm=clip_grad_norm)
+        norm = ranks[0][0]
+        assert 1.0 < norm < 1e5, "the two limits are below and above it"
+        if layout.tp == 1:
+            held = math.sqrt(ranks[0][1])
+            assert held == pytest.approx(min(norm, clip_grad_norm), rel=1e-5)
+
+
+def test_a_stage_that_resets_moments_trains_as_a_new_optimizer(warm_parent: WarmParent) -> None:
+    for layout in (LearnerLayout(), LearnerLayout(dp=2)):
+        reset = warm_parent.run(layout, f"{JOBS}:second_stage", moments="reset")[0]
+        assert reset["second"] == reset["fresh"]
+    carry = warm_parent.run(LearnerLayout(), f"{JOBS}:second_stage", moments="carry")[0]
+    assert carry["second"] != carry["fresh"]
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+@pytest.mark.parametrize(
+    "name", ["decoder.layers.3.mlp.linear_fc2.weight", "embedding.word_embeddings.weight"]
+)
+def test_a_gradient_that_is_not_finite_is_named_on_every_rank(
+    warm_parent: WarmParent, name: str, value: str
+) -> None:
+    layout = LearnerLayout(pp=2, dp=2)
+    messages = warm_parent.run(layout, f"{JOBS}:burst", name=name, value=float(value))
+    assert len(set(messages)) == 1
+    assert f"the gradient of {name} is not finite" in messages[0]
+    assert "stage easy, step 0" in messages[0]
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"tp": 2, "dp": 2},
+        pytest.param({"tp": 2, "pp": 2}, marks=pytest.mark.slow),
+        pytest.param({"dp": 4}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_four_ranks_of_two_threads_give_the_same_bits_twice(
+    warm_parent: WarmParent, grid: dict[str, Any]
+) -> None:
+    layout = LearnerLayout(**grid, threads_per_rank=2, is_deterministic=True)
+    first, second = (warm_parent.run(layout, f"{JOBS}:wide") for _ in range(2))
+    assert first == second
+    assert [rank["threads"] for rank in first] == [2] * 4
+    assert len({rank["digest"] for rank in first}) >= 2
