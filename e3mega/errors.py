@@ -53,6 +53,10 @@ class TierError(E3Error):
     """A generation server refused a request, answered garbage or went away."""
 
 
+class RefusedError(TierError):
+    """A generation server called a request wrong; any other server would refuse it too."""
+
+
 class RecordError(E3Error):
     """A file of the run folder is not what its name says."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from e3mega.errors import TierError
 from e3mega.plan.paths import RunPaths
 from e3mega.rollout.batch_file import read_batch
 from e3mega.rollout.records import (
@@ -34,13 +35,31 @@ class FakeServer:
     num_generated: int = 0
     kill_after: int | None = None
     """Groups after which the loop is killed."""
+    fail_at: set[int] = field(default_factory=set)
+    """Counts of generated groups at which the server's process dies, once each."""
+    restart_s: float | None = 0.0
+    """How long a new process takes to start after one died; None if none is started."""
+    num_started: int = 1
 
     async def wait_until_ready(self, deadline_s: float) -> None:
-        """Always ready."""
+        """Ready at once at first, then when it was started again."""
+        if self.num_started > 1:
+            await asyncio.sleep(deadline_s if self.restart_s is None else self.restart_s)
+        if self.restart_s is None and self.num_started > 1:
+            raise TierError("it was not started again")
+
+    def forget(self) -> None:
+        """The next process has no weights."""
+        self.num_started += 1
+        self.served = -1
 
     async def generate(self, request: GroupRequest) -> tuple[Completion, ...]:
         """Cut traces: some end, some are truncated."""
+        assert self.served == request.version, "a request came before its weights"
         await asyncio.sleep(0)
+        if self.num_generated in self.fail_at:
+            self.fail_at.remove(self.num_generated)
+            raise TierError("the server is gone")
         if self.kill_after is not None and self.num_generated >= self.kill_after:
             raise Killed
         self.num_generated += 1
@@ -86,8 +105,8 @@ class FakeLearner:
             values = np.full(shape, -2.0 if self.drifts else -1.0, dtype=np.float32)
             save_file({"logprobs": values}, self.paths.run_dir / command.output_file)
         if command.kind is CommandKind.SYNC:
-            for server in self.servers:
-                server.served = command.version
+            for index in command.servers:
+                self.servers[index].served = command.version
         if command.kind is CommandKind.CHECKPOINT:
             folder = self.paths.checkpoint(command.version)
             folder.mkdir(parents=True)

@@ -3,17 +3,21 @@
 import asyncio
 import json
 import time
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 
-from e3mega.errors import TierError
+from e3mega.errors import RefusedError, TierError
 from e3mega.rollout.records import Completion, FinishReason, GroupRequest, VersionSpan
 
 _POLL_S = 0.25
+_HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=10.0)
 _EXCERPT_CHARS = 500
+_REFUSALS = range(400, 500)
+"""Statuses by which a server calls the request wrong, not itself."""
 _FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 
@@ -33,6 +37,12 @@ class GenerationClient:
         self._deadline_s = deadline_s
         self._session: aiohttp.ClientSession | None = None
         self._url = ""
+        self._address = ""
+        self._forgotten = ""
+
+    def forget(self) -> None:
+        """Never talk to the process that answered so far; wait for one that is started anew."""
+        self._url, self._forgotten = "", self._address
 
     async def wait_until_ready(self, deadline_s: float) -> None:
         """Return when the server answers; unblocked by its address file and its health route."""
@@ -51,16 +61,23 @@ class GenerationClient:
         """What the server lacks, in words; empty, and its address known, when it answers."""
         if not self._address_file.exists():
             return "it has not written its address"
-        address = json.loads(self._address_file.read_text())
+        text = self._address_file.read_text()
+        if text == self._forgotten:
+            return "it was lost and has not been started again"
+        address = json.loads(text)
         url = f"http://{address['host']}:{address['port']}"
         try:
-            async with self._open().get(f"{url}/health") as response:
+            async with self._open().get(f"{url}/health", timeout=_HEALTH_TIMEOUT) as response:
                 status = response.status
-        except aiohttp.ClientError as error:
-            return f"{url}/health: {error}"
-        if status != 200:
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return f"{url}/health: {error!r}"
+        if status == HTTPStatus.UNAUTHORIZED:
+            raise RefusedError(
+                f"{self.name}: {url} refuses the run's key; was the key file changed?"
+            )
+        if status != HTTPStatus.OK:
             return f"{url}/health answers {status}"
-        self._url = url
+        self._url, self._address = url, text
         return ""
 
     async def generate(self, request: GroupRequest) -> tuple[Completion, ...]:
@@ -77,6 +94,15 @@ class GenerationClient:
             "detokenize": False,
         }
         answer = await self._generate(request.prompt.token_ids, params)
+        try:
+            return self._completions(answer, request)
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise TierError(
+                f"{self.name}: what it answers for prompt {request.index} is no completion: "
+                f"{error!r} in {json.dumps(answer)[:_EXCERPT_CHARS]}"
+            ) from error
+
+    def _completions(self, answer: Any, request: GroupRequest) -> tuple[Completion, ...]:
         choices = sorted(answer["choices"], key=lambda choice: choice["index"])
         if len(choices) != request.num_samples:
             raise TierError(
@@ -115,8 +141,14 @@ class GenerationClient:
         """Log-probability of each token but the first, in nats, at temperature 1."""
         params = {"max_tokens": 1, "prompt_logprobs": 0, "detokenize": False}
         answer = await self._generate(token_ids, params)
-        rows = answer["prompt_logprobs"][1:]
-        return [row[str(token)]["logprob"] for row, token in zip(rows, token_ids[1:], strict=True)]
+        try:
+            rows = answer["prompt_logprobs"][1:]
+            pairs = zip(rows, token_ids[1:], strict=True)
+            return [row[str(token)]["logprob"] for row, token in pairs]
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise TierError(
+                f"{self.name}: what it answers holds no score of the tokens: {error!r}"
+            ) from error
 
     async def _generate(self, token_ids: tuple[int, ...], params: dict[str, Any]) -> Any:
         body = {"token_ids": list(token_ids), "sampling_params": params, "model": "policy"}
@@ -127,8 +159,9 @@ class GenerationClient:
         try:
             async with self._open().post(self._url + route, json=body, timeout=timeout) as response:
                 text = await response.text()
-                if response.status != 200:
-                    raise TierError(
+                if response.status != HTTPStatus.OK:
+                    kind = RefusedError if response.status in _REFUSALS else TierError
+                    raise kind(
                         f"{self.name}: {route}: status {response.status}: {text[:_EXCERPT_CHARS]}"
                     )
                 return json.loads(text)

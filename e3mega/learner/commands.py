@@ -91,13 +91,16 @@ def score_tokens(session: Session, command: Command) -> Reply:
 
 
 def sync(session: Session, command: Command) -> Reply:
-    """Send the weights to every server; what they installed is compared with what was sent."""
+    """Send the weights to the named servers; what they installed is compared with what was sent."""
     _check_version(session, command)
-    report = session.transfer.send(command.version)
-    if report is None:
+    outcome = session.transfer.send(command.version, command.servers)
+    if outcome is None:
         return Reply(command.index)
+    report = outcome.report
+    if report is None:
+        return Reply(command.index, lost_servers=outcome.lost)
     facts = {"bytes": float(report.num_bytes), "num_tensors": float(report.num_tensors)}
-    return Reply(command.index, steps=(facts,))
+    return Reply(command.index, steps=(facts,), lost_servers=outcome.lost)
 
 
 def checkpoint(session: Session, command: Command) -> Reply:

@@ -1,9 +1,9 @@
 """The learner's end of the weight sync: connects to the servers and sends every version."""
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from e3mega.errors import SyncError
 from e3mega.mcore.build import LearnerModel
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan
@@ -13,11 +13,21 @@ if TYPE_CHECKING:
     from e3mega.weights.engines.shared_memory import SharedMemoryTrainerEngine, SyncReport
 
 
-class Transfer:
-    """Sends the learner's weights to all servers; lives on every rank, talks on world rank 0.
+@dataclass(frozen=True, slots=True)
+class SyncOutcome:
+    """What became of one sync. Example: ``SyncOutcome(None, {1: "generation_1: no address"})``."""
 
-    It connects at the first send, since the servers start beside the learner: the loop asks for
-    a sync only when all of them answer.
+    report: "SyncReport | None"
+    """None when no server took the weights."""
+    lost: dict[int, str]
+    """Replicas that did not take them, with the reason."""
+
+
+class Transfer:
+    """Sends the learner's weights to servers; lives on every rank, talks on world rank 0.
+
+    It connects when it is first told to send to a set of servers, and again when one of them has
+    moved: servers start beside the learner and may be started again.
     """
 
     def __init__(self, learner: LearnerModel, plan: Plan, paths: RunPaths) -> None:
@@ -26,9 +36,11 @@ class Transfer:
         self._plan = plan
         self._paths = paths
         self._engine: SharedMemoryTrainerEngine | None = None
+        self._connected: dict[int, str] = {}
+        """The address files' text of the replicas that the engine talks to."""
 
-    def send(self, version: int) -> "SyncReport | None":
-        """One sync, a collective of all ranks; the report is None but on world rank 0.
+    def send(self, version: int, servers: tuple[int, ...]) -> SyncOutcome | None:
+        """One sync to these replicas, a collective of all ranks; None but on world rank 0.
 
         Raises SyncError naming the server and the tensor that is not installed as it was sent.
         """
@@ -36,12 +48,22 @@ class Transfer:
             for _ in self._source:
                 pass
             return None
-        self._engine = self._engine or self._connect()
+        addresses = {replica: self._address(replica) for replica in servers}
+        absent = {replica for replica, text in addresses.items() if not text}
+        lost = {replica: f"generation_{replica}: it has no address" for replica in absent}
+        present = {replica: text for replica, text in addresses.items() if text}
+        if self._engine is None or present != self._connected:
+            self._engine = self._connect(present)
+            self._connected = present
         self._engine.version = version
         self._engine.send_weights()
-        return self._engine.report
+        failed = self._engine.lost
+        lost |= {r: failed[_name(r)] for r in present if _name(r) in failed}
+        if failed:
+            self._connected = {}
+        return SyncOutcome(self._engine.report if len(lost) < len(servers) else None, lost)
 
-    def _connect(self) -> "SharedMemoryTrainerEngine":
+    def _connect(self, addresses: dict[int, str]) -> "SharedMemoryTrainerEngine":
         # vLLM takes seconds to import, and only the rank that talks to it needs it.
         from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
         from vllm.plugins import load_general_plugins
@@ -55,10 +77,12 @@ class Transfer:
 
         load_general_plugins()
         key = self._paths.key.read_text().strip()
-        clients = [
-            KeyedClient(f"generation_{replica}", host, port, key=key, deadline_s=self._deadline_s)
-            for replica, (host, port) in enumerate(self._addresses())
-        ]
+        deadline_s = self._plan.stages[0].generation.sync_deadline_s
+        clients: list[KeyedClient] = []
+        for replica, text in addresses.items():
+            address = json.loads(text)
+            host, port = address["host"], address["port"]
+            clients.append(KeyedClient(_name(replica), host, port, key=key, deadline_s=deadline_s))
         info = SharedMemoryTrainerInfo(rank=0, folder=str(self._paths.shared_memory))
         # A WeightSource in all but its base class, so that other ranks do not load vLLM.
         source: Any = self._source
@@ -68,16 +92,11 @@ class Transfer:
         assert isinstance(engine, SharedMemoryTrainerEngine), "the info names the engine"
         return engine
 
-    @property
-    def _deadline_s(self) -> float:
-        return self._plan.stages[0].generation.sync_deadline_s
+    def _address(self, replica: int) -> str:
+        """The text of the replica's address file; empty when there is none."""
+        path = self._paths.address(replica)
+        return path.read_text() if path.exists() else ""
 
-    def _addresses(self) -> list[tuple[str, int]]:
-        found: list[tuple[str, int]] = []
-        for replica in range(self._plan.layout.generation.num_replicas):
-            path = self._paths.address(replica)
-            if not path.exists():
-                raise SyncError(f"generation_{replica}: {path} is not there; see its log")
-            address = json.loads(path.read_text())
-            found.append((address["host"], address["port"]))
-        return found
+
+def _name(replica: int) -> str:
+    return f"generation_{replica}"

@@ -1,37 +1,23 @@
 """What the loop holds while it runs: plan, paths, the other jobs, metrics and timings."""
 
+import asyncio
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from e3mega.loop.tier import Tier
 from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan
-from e3mega.rollout.records import Command, CommandKind, Completion, GroupRequest, Reply
+from e3mega.rollout.records import Command, CommandKind, Reply
 from e3mega.rollout.sampler import Sampler
 from e3mega.tasks.interface import Task
 
 # The learner's first reply waits for its start; steps and syncs have the same generous bound,
 # since the supervisor ends the run long before if the learner dies.
 LEARNER_DEADLINE_S = 1800.0
-
-
-class Server(Protocol):
-    """One generation server, as the loop needs it."""
-
-    async def wait_until_ready(self, deadline_s: float) -> None:
-        """Return when the server answers; raises TierError at the deadline."""
-        ...
-
-    async def generate(self, request: GroupRequest) -> tuple[Completion, ...]:
-        """All samples of one prompt."""
-        ...
-
-    async def score(self, token_ids: tuple[int, ...]) -> list[float]:
-        """Log-probability of each token but the first, in nats, at temperature 1."""
-        ...
 
 
 class Learner(Protocol):
@@ -51,20 +37,41 @@ class Jobs:
     tasks: tuple[Task, ...]
     """One per stage: the stage's slice of the data."""
     learner: Learner
-    servers: tuple[Server, ...]
-    samplers: tuple[Sampler, ...]
-    """One per stage: marks with the stage's task."""
+    tier: Tier
     metrics: MetricsWriter
     timings: dict[str, float] = field(default_factory=dict[str, float])
     """Seconds spent since the last round, by kind of work."""
     num_commands: int = 0
+    learner_version: int | None = None
+    """Version that the learner has, by its last command; None before the first."""
     last_round_end: float = field(default_factory=time.monotonic)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def sampler(self, stage_index: int) -> Sampler:
+        """What samples for a stage: it marks with the stage's task."""
+        return Sampler(self.tier, self.tasks[stage_index].mark)
+
+    @asynccontextmanager
+    async def learner_turn(self) -> AsyncGenerator[None]:
+        """Within the block no command but the caller's goes to the learner."""
+        async with self._turn:
+            yield
 
     async def command(self, kind: CommandKind, **values: object) -> Reply:
-        """Send the next command to the learner; raises JobError with the learner's own reason."""
+        """Send a command in its turn; raises JobError with the learner's own reason."""
+        async with self.learner_turn():
+            return await self.send(kind, **values)
+
+    async def send(self, kind: CommandKind, **values: object) -> Reply:
+        """Send the next command to the learner; the caller has the turn."""
         command = Command(self.num_commands, kind, **values)  # pyright: ignore[reportArgumentType] -- the fields differ by kind; Command checks their names
         self.num_commands += 1
-        return await self.learner.send(command, deadline_s=LEARNER_DEADLINE_S)
+        if kind is CommandKind.TRAIN:
+            self.learner_version = None
+        reply = await self.learner.send(command, deadline_s=LEARNER_DEADLINE_S)
+        trained = len(reply.steps) if kind is CommandKind.TRAIN else 0
+        self.learner_version = command.version + trained
+        return reply
 
     @contextmanager
     def timed(self, kind: str) -> Generator[None]:

@@ -86,7 +86,7 @@ async def generate_groups(
         round=stage_round,
         text=jobs.tasks[stage.index].text,
     )
-    return await jobs.samplers[stage.index].sample(requests, store)
+    return await jobs.sampler(stage.index).sample(requests, store)
 
 
 def count_groups(ledger: Ledger, sampled: SampledRound) -> Ledger:

@@ -1,97 +1,151 @@
 """Brings the tier to the learner's weights and proves that it got there."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from e3mega.errors import TierError
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.scoring import score_sequences
+from e3mega.loop.tier import Replica, ReplicaState
 from e3mega.plan.planfile import StagePlan
 from e3mega.rollout.records import CommandKind
 from e3mega.weights.canary import CanaryPair, canary_sequences, compare
 
 NUM_CANARY_TOKENS = 512
 
+Sequences = tuple[tuple[int, ...], ...]
 
-@dataclass(slots=True)
+
 class TierSync:
     """The version that the tier serves, and the canary's log-probabilities at it.
 
     Consumes the learner's weights, produces a tier that provably serves them; waits for the
-    servers' start, the learner's send and both sides' scores.
+    servers' start, the learner's send and both sides' scores. A server that joins late, or again,
+    is brought to the tier's version before its first request.
     """
 
-    jobs: Jobs
-    version: int | None = None
-    """Version that every server serves; None before the first sync."""
-    previous: tuple[CanaryPair, ...] = ()
-    """Per server, both sides' log-probabilities at the version before."""
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self.version: int | None = None
+        """Version that the tier serves; None before the first sync."""
+        self._canary: Sequences = ()
+        self._learner_scores: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self._pairs: dict[int, CanaryPair] = {}
+        """Both sides' log-probabilities at the tier's version, by replica."""
+        self._turn = asyncio.Lock()
+        jobs.tier.on_ready = self._join
 
     async def ensure(self, version: int, stage: StagePlan) -> None:
-        """Return when every server serves ``version``, checked by name, checksum and canary.
+        """Return when the tier serves ``version``, checked by name, checksum and canary.
 
-        Raises JobError or SyncError naming the tensor or the token that disagrees.
+        Servers that fail meanwhile are left out; one is enough. Raises JobError, TierError when
+        none is left, or SyncError naming the tensor or the token that disagrees.
         """
         if self.version == version:
             return
-        generation = stage.generation
-        with self.jobs.timed("server_wait_s"):
-            await asyncio.gather(
-                *(
-                    server.wait_until_ready(generation.start_deadline_s)
-                    for server in self.jobs.servers
-                )
-            )
-        with self.jobs.timed("sync_s"):
-            reply = await self.jobs.command(CommandKind.SYNC, version=version)
-        self.jobs.metrics.write(
+        tier = self._jobs.tier
+        tier.open()
+        async with self._turn:
+            while True:
+                with self._jobs.timed("server_wait_s"):
+                    await tier.wait_for_any()
+                with self._jobs.timed("sync_s"):
+                    replicas = await self._send(version, tier.answering())
+                with self._jobs.timed("canary_s"):
+                    await self._score_canary(version, stage)
+                    replicas = await self._check(version, replicas)
+                if replicas:
+                    break
+            self.version = version
+            await tier.serve(replicas)
+
+    async def _join(self, replica: Replica) -> None:
+        """Bring one replica to the tier's version, if the learner still has it.
+
+        Else the next ``ensure`` does, for it sends to every replica that answers.
+        """
+        jobs = self._jobs
+        async with self._turn:
+            if self.version is None or replica.state is not ReplicaState.READY:
+                return
+            async with jobs.learner_turn():
+                if jobs.learner_version != self.version:
+                    return
+                replicas = await self._send(self.version, [replica], has_turn=True)
+            self._pairs.pop(replica.index, None)
+            if await self._check(self.version, replicas):
+                await jobs.tier.admit(replica)
+
+    async def _send(
+        self, version: int, replicas: Sequence[Replica], *, has_turn: bool = False
+    ) -> list[Replica]:
+        """Have the learner send its weights; the replicas that took them."""
+        command = self._jobs.send if has_turn else self._jobs.command
+        servers = tuple(replica.index for replica in replicas)
+        reply = await command(CommandKind.SYNC, version=version, servers=servers)
+        self._jobs.metrics.write(
             "sync",
             version=version,
             seconds=reply.seconds,
+            servers=list(servers),
             **(reply.steps[0] if reply.steps else {}),
         )
-        with self.jobs.timed("canary_s"):
-            await self._check(version, stage)
-        self.version = version
+        for replica in replicas:
+            if replica.index in reply.lost_servers and replica in self._jobs.tier.answering():
+                self._jobs.tier.lose(replica, reply.lost_servers[replica.index])
+        return [replica for replica in replicas if replica.index not in reply.lost_servers]
 
-    async def _check(self, version: int, stage: StagePlan) -> None:
-        plan = self.jobs.plan
-        sequences = canary_sequences(
+    async def _score_canary(self, version: int, stage: StagePlan) -> None:
+        """The learner's scores of the canary at this version."""
+        plan = self._jobs.plan
+        self._canary = canary_sequences(
             vocab_size=plan.model.vocab_size,
             seed=plan.seed,
             num_tokens=NUM_CANARY_TOKENS,
             max_sequence_tokens=min(plan.server.max_model_len, stage.budgets[-1].packed_tokens),
         )
-        learner, *servers = await asyncio.gather(
-            score_sequences(self.jobs, stage, sequences, name="canary", version=version),
-            *(self._server_scores(index, sequences) for index in range(len(self.jobs.servers))),
+        scores = await score_sequences(
+            self._jobs, stage, self._canary, name="canary", version=version
         )
-        pairs: list[CanaryPair] = []
-        for index, scores in enumerate(servers):
-            pair = CanaryPair(learner=np.concatenate(learner), server=np.concatenate(scores))
+        self._learner_scores = np.concatenate(scores)
+
+    async def _check(self, version: int, replicas: Sequence[Replica]) -> list[Replica]:
+        """Compare the replicas' scores of the canary with the learner's; those that answered."""
+        scores = await asyncio.gather(*(self._scores(replica) for replica in replicas))
+        checked: list[Replica] = []
+        for replica, values in zip(replicas, scores, strict=True):
+            if values is None:
+                continue
+            pair = CanaryPair(learner=self._learner_scores, server=values)
             result = compare(
                 pair,
-                self.previous[index] if self.previous else None,
+                self._pairs.get(replica.index),
                 version=version,
-                server=f"generation_{index}",
+                server=f"generation_{replica.index}",
             )
-            pairs.append(pair)
-            self.jobs.metrics.write(
+            self._pairs[replica.index] = pair
+            checked.append(replica)
+            self._jobs.metrics.write(
                 "canary",
                 version=version,
-                server=index,
+                server=replica.index,
                 num_tokens=result.num_tokens,
                 max_abs_diff=result.max_abs_diff,
                 max_abs_change=result.max_abs_change,
                 max_abs_change_diff=result.max_abs_change_diff,
             )
-        self.previous = tuple(pairs)
+        return checked
 
-    async def _server_scores(
-        self, index: int, sequences: tuple[tuple[int, ...], ...]
-    ) -> list[NDArray[np.float32]]:
-        server = self.jobs.servers[index]
-        scores = await asyncio.gather(*(server.score(tokens) for tokens in sequences))
-        return [np.asarray(values, dtype=np.float32) for values in scores]
+    async def _scores(self, replica: Replica) -> NDArray[np.float32] | None:
+        """The replica's scores of the canary; None when it was lost."""
+        work = asyncio.gather(*(replica.server.score(tokens) for tokens in self._canary))
+        try:
+            scores = await work
+        except TierError as error:
+            if replica.state is not ReplicaState.STARTING:
+                self._jobs.tier.lose(replica, str(error))
+            return None
+        return np.concatenate([np.asarray(values, dtype=np.float32) for values in scores])

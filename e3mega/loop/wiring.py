@@ -11,11 +11,11 @@ from e3mega.generation.client import GenerationClient
 from e3mega.loop.controller import Controller
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.state import LoopState, read_state
+from e3mega.loop.tier import Tier
 from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan, read_plan
 from e3mega.rollout.channel import CommandSender
-from e3mega.rollout.sampler import Sampler
 from e3mega.tasks.catalog import build_task
 
 
@@ -54,13 +54,17 @@ async def run_loop(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWr
         paths=paths,
         tasks=tasks,
         learner=CommandSender(paths.attempt_commands(attempt)),
-        servers=servers,
-        samplers=tuple(Sampler(servers, task.mark) for task in tasks),
+        tier=Tier(
+            servers,
+            metrics,
+            start_deadline_s=plan.stages[0].generation.start_deadline_s,
+        ),
         metrics=metrics,
     )
     try:
         await Controller(jobs, state).run()
     finally:
+        jobs.tier.close()
         for server in servers:
             await server.close()
 

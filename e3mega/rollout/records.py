@@ -1,6 +1,6 @@
 """The records that cross a process line: completions, rollouts, commands and replies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from e3mega.tasks.interface import Marks, Prompt
@@ -112,7 +112,7 @@ class CommandKind(Enum):
     SCORE = "score"
     """Log-probabilities of the tokens of batch files at the current weights."""
     SYNC = "sync"
-    """Send the weights to every server, and report names and checksums as sent."""
+    """Send the weights to the named servers; what they installed is compared with what was sent."""
     CHECKPOINT = "checkpoint"
     """Write a complete checkpoint, the loop's state in it."""
     EXPORT = "export"
@@ -140,6 +140,8 @@ class Command:
     """CHECKPOINT: the loop's state as JSON."""
     output_file: str = ""
     """SCORE: where log-probabilities go, relative to the run folder."""
+    servers: tuple[int, ...] = ()
+    """SYNC: the replicas that take the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +155,5 @@ class Reply:
     steps: tuple[dict[str, float], ...] = ()
     """TRAIN: metrics of each step: loss, grad_norm, entropy, learning_rate, tokens, seconds,
     clip_frac, ratio_max, entropy_correct, entropy_incorrect."""
+    lost_servers: dict[int, str] = field(default_factory=dict[int, str])
+    """SYNC: replicas that did not take the weights, with the reason; the others did."""

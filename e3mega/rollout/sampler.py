@@ -13,10 +13,19 @@ from e3mega.tasks.interface import Marks, Prompt
 Mark = Callable[[Prompt, Sequence[int]], Marks]
 
 
-class Generator(Protocol):
-    """One generation server, as the sampler needs it."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the tier gave for one prompt. Example: ``Answer((completion,), 0)``."""
 
-    async def generate(self, request: GroupRequest) -> tuple[Completion, ...]:
+    completions: tuple[Completion, ...]
+    num_resent: int
+    """Times that the request was sent again because a server was lost."""
+
+
+class Generator(Protocol):
+    """The tier, as the sampler needs it."""
+
+    async def generate(self, request: GroupRequest) -> Answer:
         """All samples of one prompt; raises TierError."""
         ...
 
@@ -29,19 +38,18 @@ class SampledRound:
     num_reused: int
     """Groups that an earlier attempt had finished; they were read from disk."""
     num_redrawn: int
-    """Groups that an earlier attempt had sent and lost; they were sent again."""
+    """Requests that an earlier attempt, or a server, had taken and lost; they were sent again."""
 
 
 class Sampler:
-    """Spreads groups over the servers by the number of groups each is working on.
+    """Samples groups and marks them.
 
-    Consumes requests, produces finished groups in the order of the requests; waits for the
-    servers; unblocked by their answers. A group stays with one server.
+    Consumes requests, produces finished groups in the order of the requests; waits for the tier;
+    unblocked by its answers.
     """
 
-    def __init__(self, generators: Sequence[Generator], mark: Mark) -> None:
-        self._generators = tuple(generators)
-        self._depths = [0] * len(self._generators)
+    def __init__(self, tier: Generator, mark: Mark) -> None:
+        self._tier = tier
         self._mark = mark
 
     async def sample(self, requests: Sequence[GroupRequest], store: GroupStore) -> SampledRound:
@@ -51,6 +59,7 @@ class Sampler:
         """
         begun = store.begin(requests)
         groups = dict(begun.finished)
+        num_resent = 0
         tasks = [
             asyncio.create_task(self._one(request))
             for request in requests
@@ -58,7 +67,8 @@ class Sampler:
         ]
         try:
             for finished in asyncio.as_completed(tasks):
-                group = await finished
+                group, resent = await finished
+                num_resent += resent
                 store.append(group)
                 groups[group.request.index] = group
         finally:
@@ -66,22 +76,17 @@ class Sampler:
                 task.cancel()
         in_order = tuple(groups[request.index] for request in requests)
         store.close(in_order)
-        return SampledRound(in_order, len(begun.finished), begun.num_redrawn)
+        return SampledRound(in_order, len(begun.finished), begun.num_redrawn + num_resent)
 
-    async def _one(self, request: GroupRequest) -> Group:
-        replica = min(range(len(self._depths)), key=self._depths.__getitem__)
-        self._depths[replica] += 1
-        try:
-            completions = await self._generators[replica].generate(request)
-        finally:
-            self._depths[replica] -= 1
-        if len(completions) != request.num_samples:
+    async def _one(self, request: GroupRequest) -> tuple[Group, int]:
+        answer = await self._tier.generate(request)
+        if len(answer.completions) != request.num_samples:
             raise TierError(
-                f"generation_{replica} answered {len(completions)} samples for prompt "
-                f"{request.index}; {request.num_samples} were asked for"
+                f"{len(answer.completions)} samples came for prompt {request.index}; "
+                f"{request.num_samples} were asked for"
             )
         rollouts = tuple(
             Rollout(completion, self._mark(request.prompt, completion.token_ids))
-            for completion in completions
+            for completion in answer.completions
         )
-        return Group(request, rollouts)
+        return Group(request, rollouts), answer.num_resent

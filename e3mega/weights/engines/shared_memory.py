@@ -4,6 +4,7 @@ World rank 0 of the learner writes the HF-named tensors to a safetensors file un
 every server install it, and compares names and checksums as sent with those as installed.
 """
 
+import http.client
 import json
 import time
 import urllib.error
@@ -22,7 +23,7 @@ from vllm.distributed.weight_transfer.base import (
     WeightSource,
 )
 
-from e3mega.errors import SyncError
+from e3mega.errors import TierError
 from e3mega.weights.checksum import tensor_checksum
 from e3mega.weights.engines.messages import BACKEND, TensorReport, compare_reports, read_report
 
@@ -57,10 +58,10 @@ class KeyedClient:
                 response.read()
         except urllib.error.HTTPError as error:
             text = error.read(2000).decode(errors="replace")
-            raise SyncError(f"{self.name}: /{path}: status {error.code}: {text}") from error
-        except (urllib.error.URLError, TimeoutError) as error:
-            raise SyncError(
-                f"{self.name}: /{path}: no answer within {self._deadline_s:g} s: {error}"
+            raise TierError(f"{self.name}: /{path}: status {error.code}: {text}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise TierError(
+                f"{self.name}: /{path}: no answer within {self._deadline_s:g} s: {error!r}"
             ) from error
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
@@ -82,15 +83,31 @@ class KeyedClient:
 
 
 class FanOutClient:
-    """The control plane of several servers as one: each call goes to all and waits for all."""
+    """The control plane of several servers as one: each call goes to all and waits for all.
+
+    A server that does not answer or refuses gets no further call and is told of in ``lost``; the
+    others go on.
+    """
 
     def __init__(self, clients: Sequence[KeyedClient]) -> None:
-        self._clients = tuple(clients)
-        self.names = tuple(client.name for client in clients)
+        self._clients = list(clients)
+        self.lost: dict[str, str] = {}
+        """Reasons by the names of servers that failed."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The servers that took every call so far."""
+        return tuple(client.name for client in self._clients)
 
     def _each(self, call: Callable[[KeyedClient], None]) -> None:
+        if not self._clients:
+            return
         with ThreadPoolExecutor(len(self._clients)) as pool:
-            list(pool.map(call, self._clients))
+            reasons = list(pool.map(lambda client: _why_lost(call, client), self._clients))
+        for client, reason in zip(tuple(self._clients), reasons, strict=True):
+            if reason:
+                self.lost[client.name] = reason
+                self._clients.remove(client)
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         """Once per server process."""
@@ -113,6 +130,15 @@ class FanOutClient:
         self._each(lambda client: client.finish_weight_update(weight_version))
 
 
+def _why_lost(call: Callable[[KeyedClient], None], client: KeyedClient) -> str:
+    """Make the call; empty, or the reason when the server did not take it."""
+    try:
+        call(client)
+    except TierError as error:
+        return str(error)
+    return ""
+
+
 @dataclass
 class SharedMemoryTrainerInfo(TrainerInitInfo):
     """The folder that weights go through, readable by this user alone."""
@@ -131,7 +157,7 @@ class SharedMemoryTrainerEngine(TrainerWeightTransferEngine[SharedMemoryTrainerI
     ) -> None:
         super().__init__(client=client, source=source, is_sender=is_sender)
         self._folder = folder
-        self._servers = client.names
+        self._fan_out = client
         self.version = 0
         """Label of the next weights sent."""
         self.report: SyncReport | None = None
@@ -153,6 +179,11 @@ class SharedMemoryTrainerEngine(TrainerWeightTransferEngine[SharedMemoryTrainerI
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             client.init_weight_transfer_engine({"folder": str(folder)})
         return cls(client=client, source=source, is_sender=init_info.is_sender, folder=folder)
+
+    @property
+    def lost(self) -> dict[str, str]:
+        """Reasons by the names of servers that did not take a sync; they get no further one."""
+        return self._fan_out.lost
 
     def send_weights(self) -> None:
         """Write the file, have every server install it, compare reports, remove the file.
@@ -184,7 +215,7 @@ class SharedMemoryTrainerEngine(TrainerWeightTransferEngine[SharedMemoryTrainerI
         self.client.start_weight_update()
         self.client.update_weights({"path": str(path), "report": str(path.with_name(template))})
         self.client.finish_weight_update(str(self.version))
-        for server in self._servers:
+        for server in self._fan_out.names:
             report = path.with_name(template.format(server=server))
             try:
                 compare_reports(sent, read_report(report), server=server)

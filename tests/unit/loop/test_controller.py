@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from e3mega.errors import SyncError
+from e3mega.errors import SyncError, TierError
 from e3mega.loop.controller import Controller
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.state import LoopState, read_state
+from e3mega.loop.tier import Tier
 from e3mega.metrics import MetricsWriter, read_metrics
 from e3mega.plan.compile import compile_plan
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan
 from e3mega.rollout.batch_file import read_batch
 from e3mega.rollout.records import CommandKind
-from e3mega.rollout.sampler import Sampler
 from e3mega.spec.resolve import find_spec, resolve_spec
 from e3mega.tasks.catalog import build_task
 from tests.fakes import FakeLearner, FakeServer, Killed, newest_state
@@ -34,14 +34,14 @@ def make_jobs(plan: Plan, run_dir: Path, *, num_servers: int = 1) -> tuple[Jobs,
     tasks = tuple(build_task(stage.task, plan.seed) for stage in plan.stages)
     servers = tuple(FakeServer(tasks[0]) for _ in range(num_servers))
     learner = FakeLearner(paths, servers)
+    metrics = MetricsWriter(paths.metrics("loop"))
     jobs = Jobs(
         plan=plan,
         paths=paths,
         tasks=tasks,
         learner=learner,
-        servers=servers,
-        samplers=tuple(Sampler(servers, task.mark) for task in tasks),
-        metrics=MetricsWriter(paths.metrics("loop")),
+        tier=Tier(servers, metrics, start_deadline_s=1.0),
+        metrics=metrics,
     )
     return jobs, learner
 
@@ -111,7 +111,7 @@ def test_a_killed_loop_goes_on_to_the_same_batches(
     if max_lag:
         settings += [f"rollout.max_lag={max_lag}", "loss.correction=truncated_token"]
     plan = small_plan(*settings)
-    whole, _ = make_jobs(plan, tmp_path / "whole")
+    whole, straight = make_jobs(plan, tmp_path / "whole")
     final = run(whole)
 
     killed, learner = make_jobs(plan, tmp_path / "killed")
@@ -129,7 +129,7 @@ def test_a_killed_loop_goes_on_to_the_same_batches(
         assert getattr(ended.ledger, name) == getattr(final.ledger, name)
     ended.ledger.check(is_drained=True)
     generated = sum(server.num_generated for server in learner.servers)
-    assert generated + kill_after == whole.servers[0].num_generated
+    assert generated + kill_after == straight.servers[0].num_generated
 
 
 def test_servers_whose_scores_differ_stop_the_run(tmp_path: Path) -> None:
@@ -144,6 +144,44 @@ def test_two_servers_share_the_groups(tmp_path: Path) -> None:
     run(jobs)
     counts = [server.num_generated for server in learner.servers]
     assert min(counts) > 0.3 * max(counts)
+
+
+@pytest.mark.parametrize("max_lag", [0, 1])
+@pytest.mark.parametrize("fail_at", [{0}, {1, 20}, {3, 9, 16}])
+def test_a_server_that_dies_and_comes_again_changes_no_batch(
+    tmp_path: Path, fail_at: set[int], max_lag: int
+) -> None:
+    settings = [f"rollout.max_lag={max_lag}", "loss.correction=truncated_token"] if max_lag else []
+    plan = small_plan(*settings)
+    whole, _ = make_jobs(plan, tmp_path / "whole", num_servers=2)
+    final = run(whole)
+    jobs, learner = make_jobs(plan, tmp_path / "faulty", num_servers=2)
+    learner.servers[1].fail_at = set(fail_at)
+    state = run(jobs)
+    assert batches(tmp_path / "faulty") == batches(tmp_path / "whole")
+    state.ledger.check(is_drained=True)
+    assert state.ledger.prompts_redrawn >= len(fail_at)
+    assert state.ledger.generated == final.ledger.generated
+    lost = events(tmp_path / "faulty", "server_lost")
+    assert [event["server"] for event in lost] == [1] * len(fail_at)
+    if max_lag == 0:
+        assert events(tmp_path / "faulty", "server_joined")
+
+
+def test_a_server_that_never_comes_again_leaves_its_work_to_the_other(tmp_path: Path) -> None:
+    jobs, learner = make_jobs(small_plan(), tmp_path, num_servers=2)
+    learner.servers[0].fail_at, learner.servers[0].restart_s = {3}, None
+    state = run(jobs)
+    state.ledger.check(is_drained=True)
+    # Those in flight beside the one that died may still finish, for nobody.
+    assert learner.servers[0].num_generated <= 3 + 8
+
+
+def test_a_run_whose_last_server_is_lost_says_why(tmp_path: Path) -> None:
+    jobs, learner = make_jobs(small_plan(), tmp_path)
+    learner.servers[0].fail_at, learner.servers[0].restart_s = {3}, None
+    with pytest.raises(TierError, match=r"no generation server .*the last one lost"):
+        run(jobs)
 
 
 def test_the_metrics_file_is_json_lines(tmp_path: Path) -> None:
