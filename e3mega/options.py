@@ -24,7 +24,11 @@ def parse_token_count(value: object) -> object:
     return value
 
 
-TokenCount = Annotated[int, BeforeValidator(parse_token_count), Field(gt=0)]
+_Kilo = Annotated[str, Field(pattern=r"^[0-9]+k$")]
+
+TokenCount = Annotated[
+    int, BeforeValidator(parse_token_count, json_schema_input_type=int | _Kilo), Field(gt=0)
+]
 """A number of tokens; ``8k`` means 8192."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]

@@ -22,13 +22,14 @@ def compose(
     """Read, merge and interpolate; problems are reported and what they touch is left out."""
     reader = GraphReader(report, library)
     spec = reader.read_spec(path, set_files, sets)
-    leaves = merge(reader.graph, report)
+    merged = merge(reader.graph, report)
+    leaves = merged.leaves
     if any(refers(leaf.value) for leaf in leaves.values()):
         # OmegaConf takes longer to import than all else of a plan; most specs need none of it.
         from e3mega.spec.interpolate import interpolate
 
         leaves = interpolate(leaves, tree_of, report)
-    return Composition(spec, tree_of(leaves), leaves, reader.graph.sections)
+    return Composition(spec, tree_of(leaves), leaves, reader.graph.sections, merged.fates)
 
 
 def tree_of(leaves: dict[Key, Leaf]) -> dict[str, Json]:

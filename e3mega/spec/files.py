@@ -44,6 +44,7 @@ class Erasure:
 
     key: Key
     nodes: frozenset[Node]
+    place: Place
 
 
 @dataclass(slots=True)
@@ -163,7 +164,7 @@ class GraphReader:
         path: Path,
         chain: tuple[Path, ...],
     ) -> None:
-        kept: dict[Key, frozenset[Node]] = {}
+        kept: dict[Key, tuple[Place, frozenset[Node]]] = {}
         for setting in replaces:
             target = node.mount + _split(setting.key[1:])
             if len(target) == len(node.mount):
@@ -172,10 +173,11 @@ class GraphReader:
                 self.report(Problem(where, "replace", "a list", "a map of keys to lists", fix))
                 continue
             references = self._references(setting, node, target[:-1])
-            kept[target] = self._follow(references, path, chain)
-        everything = included.union(*kept.values())
-        for target, nodes in kept.items():
-            self.graph.erasures.append(Erasure(target, everything - nodes))
+            nodes = self._follow(references, path, chain)
+            kept[target] = (Place(node.label, setting.line), nodes)
+        everything = included.union(*(nodes for _, nodes in kept.values()))
+        for target, (place, nodes) in kept.items():
+            self.graph.erasures.append(Erasure(target, everything - nodes, place))
         self.graph.below[node] = everything
 
     def _follow(

@@ -48,6 +48,19 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of one statement of a key that did not win.
+
+    Example: ``Fate(("seed",), 1, Place("specs/runs/a.yaml", 2), "overridden by ...")``.
+    """
+
+    key: Key
+    value: Json
+    place: Place
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Composition:
     """The merged tree of a spec before typing, with the place of every value."""
 
@@ -57,6 +70,8 @@ class Composition:
     leaves: dict[Key, Leaf]
     sections: dict[Key, Place] = field(default_factory=dict[Key, Place])
     """Where each mapping is first opened."""
+    fates: tuple[Fate, ...] = ()
+    """Every statement that did not win, with the reason."""
 
     def origin(self, key: Key) -> Leaf | None:
         """The leaf at a key, or the one list or switched-off section that holds it.
