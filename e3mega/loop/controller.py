@@ -8,14 +8,24 @@ with ``max_lag`` L, up to L later rounds are generated while a round trains.
 import asyncio
 from dataclasses import replace
 
-from e3mega.curriculum.exit import exit_reason, is_measurement_due
-from e3mega.curriculum.options import RecognitionExit
+from e3mega.curriculum.exit import ExitReason, StagePast, exit_reason, is_measurement_due
+from e3mega.curriculum.options import PlateauExit, RecognitionExit, TargetExit, TokenKind
+from e3mega.errors import E3Error
 from e3mega.loop.jobs import Jobs
-from e3mega.loop.measure import choose_budget, evaluate_stage, is_warm, measure_pass_k
+from e3mega.loop.measure import (
+    choose_budget,
+    evaluate_stage,
+    is_warm,
+    measure_pass_k,
+    measure_signal,
+)
+from e3mega.loop.requests import amount, count_groups
 from e3mega.loop.rounds import (
     RoundData,
+    check_round_caps,
     num_steps,
     rl_round,
+    round_budget,
     supervised_round,
     train_round,
     write_round_metrics,
@@ -23,6 +33,7 @@ from e3mega.loop.rounds import (
 from e3mega.loop.state import LoopState, Origin, state_to_json
 from e3mega.loop.sync import TierSync
 from e3mega.plan.planfile import StagePlan
+from e3mega.rollout.ledger import DiscardReason
 from e3mega.rollout.records import CommandKind
 from e3mega.spec.schema.curriculum import StageMode
 
@@ -68,7 +79,9 @@ class Controller:
                 stage=stage.name,
                 index=stage.index,
                 mode=stage.mode.value,
-                budget_tokens=self._state.budget_tokens,
+                budget_tokens=round_budget(
+                    stage, self._state.stage_round, self._state.budget_tokens
+                ),
                 version=self._state.version,
             )
             jobs.take_timings()
@@ -117,60 +130,126 @@ class Controller:
             data = await self._ahead.pop(current)
         lag = current - self._state.generated[current].round
         self._state = await train_round(jobs, self._state, stage, data, lag=lag)
-        reason = await self._exit_reason(stage)
-        if reason:
-            self._state = replace(self._state, is_stage_finished=True, exit_reason=reason)
-            self._drop_ahead()
         # A sync must not fall into a group: what was set off under the old version ends first.
         with jobs.timed("generation_wait_s"):
             await asyncio.gather(*self._ahead.values())
         if stage.mode is StageMode.RL:
             await self._tier.ensure(self._state.version, stage)
+        reason = await self._exit_reason(stage)
+        if reason:
+            self._state = replace(self._state, is_stage_finished=True, exit_reason=reason)
+            self._discard_ahead(stage)
         await self._checkpoint_if_due(stage)
         write_round_metrics(jobs, self._state, stage, data)
 
     def _generate_ahead(self, stage: StagePlan, current: int) -> None:
         """Set off the coming round and those that may run ahead of their training."""
         depth = 1 if stage.mode is StageMode.SUPERVISED else stage.rollout.max_lag
-        generated = dict(self._state.generated)
-        for stage_round in range(current, current + depth + 1):
+        coming = [
+            stage_round
+            for stage_round in range(current, current + depth + 1)
+            if stage_round not in self._ahead and num_steps(stage, stage_round) > 0
+        ]
+        budgets = [round_budget(stage, each, self._state.budget_tokens) for each in coming]
+        check_round_caps(self._jobs, self._state, stage, budgets)
+        for stage_round, budget_tokens in zip(coming, budgets, strict=True):
+            origin = self._origin(stage, stage_round, current)
             steps = num_steps(stage, stage_round)
-            if stage_round in self._ahead or steps == 0:
-                continue
             if stage.mode is StageMode.SUPERVISED:
-                origin = Origin(self._state.version, stage_round)
                 work = asyncio.to_thread(
-                    supervised_round, self._jobs, stage, stage_round=stage_round, steps=steps
-                )
-            else:
-                origin = generated.get(stage_round, Origin(self._state.version, current))
-                work = rl_round(
+                    supervised_round,
                     self._jobs,
                     stage,
                     stage_round=stage_round,
                     steps=steps,
-                    budget_tokens=self._state.budget_tokens,
+                    budget_tokens=budget_tokens,
+                )
+            elif origin.places:
+                work = rl_round(
+                    self._jobs,
+                    stage,
+                    stage_round=stage_round,
+                    places=origin.places,
+                    budget_tokens=budget_tokens,
                     version=origin.version,
                 )
-            generated[stage_round] = origin
+            else:
+                break
             self._ahead[stage_round] = asyncio.create_task(work)
-        kept = {number: origin for number, origin in generated.items() if number >= current}
+        if current not in self._ahead:
+            raise E3Error(
+                f"stage {stage.name}: its data has fewer prompts that may come than one step "
+                "takes; widen data.parts or data.admission, or lower rollout.prompts_per_step"
+            )
+        generated = self._state.generated.items()
+        kept = {number: origin for number, origin in generated if number >= current}
         self._state = replace(self._state, generated=kept)
 
-    def _drop_ahead(self) -> None:
+    def _origin(self, stage: StagePlan, stage_round: int, current: int) -> Origin:
+        """How a round is, or was before a kill, generated; a new one takes its prompts now."""
+        known = self._state.generated.get(stage_round)
+        if known is not None:
+            return known
+        places: tuple[int, ...] = ()
+        if stage.mode is StageMode.RL:
+            per_step = stage.rollout.prompts_per_step
+            count = per_step * num_steps(stage, stage_round)
+            state = self._state
+            taken = self._jobs.prompts(stage).take(count, state.next_place, state.pass_rates)
+            # Steps are whole: what is left of a limited stream is not trained on.
+            places = taken.places[: len(taken.places) // per_step * per_step]
+            self._state = replace(state, next_place=taken.next_place)
+        origin = Origin(self._state.version, current, places)
+        if places or stage.mode is StageMode.SUPERVISED:
+            generated = {**self._state.generated, stage_round: origin}
+            self._state = replace(self._state, generated=generated)
+        return origin
+
+    def _has_prompts(self, stage: StagePlan) -> bool:
+        """Whether the next round has at least one step's prompts."""
+        state = self._state
+        if stage.mode is StageMode.SUPERVISED or state.stage_round in state.generated:
+            return True
+        count = stage.rollout.prompts_per_step
+        taken = self._jobs.prompts(stage).take(count, state.next_place, state.pass_rates)
+        return len(taken.places) == count
+
+    def _discard_ahead(self, stage: StagePlan) -> None:
+        """Count what was generated ahead, and has ended, for a stage that ends before it."""
         for task in self._ahead.values():
-            task.cancel()
+            sampled = task.result().sampled
+            if sampled is not None:
+                dropped = amount(sampled.groups)
+                self._state = self._state.counted(
+                    stage.name,
+                    lambda ledger, sampled=sampled, dropped=dropped: count_groups(
+                        ledger, sampled
+                    ).discard(dropped, DiscardReason.STAGE_ENDED),
+                )
         self._ahead.clear()
 
     async def _exit_reason(self, stage: StagePlan) -> str:
         """Why the stage ends after this round; empty if it goes on."""
         step, rule = self._state.stage_step, stage.exit
-        is_enough = (
-            isinstance(rule, RecognitionExit)
-            and is_measurement_due(rule, step)
-            and await is_warm(self._jobs, self._state, stage, rule)
+        is_due, is_enough = is_measurement_due(rule, step), False
+        if is_due and isinstance(rule, RecognitionExit):
+            is_enough = await is_warm(self._jobs, self._state, stage, rule)
+        elif is_due and isinstance(rule, PlateauExit | TargetExit):
+            self._state = await measure_signal(self._jobs, self._tier, self._state, stage, rule)
+        ledger = self._state.ledger_of(stage.name)
+        trained = ledger.trained + ledger.supervised
+        past = StagePast(
+            step=step,
+            tokens={
+                TokenKind.GENERATED: (ledger.generated - ledger.evaluated).tokens,
+                TokenKind.TRAINED: trained.tokens,
+            },
+            signals=self._state.signals,
+            is_recognition_enough=is_enough,
         )
-        reason = exit_reason(rule, step, is_enough=is_enough)
+        reason = exit_reason(rule, past)
+        if reason is None and not self._has_prompts(stage):
+            reason = ExitReason.DATA
         return "" if reason is None else reason.value
 
     async def _checkpoint_if_due(self, stage: StagePlan) -> None:

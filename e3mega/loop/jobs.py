@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from e3mega.loop.prompts import PromptSource
 from e3mega.loop.tier import Tier
 from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
-from e3mega.plan.planfile import Plan
+from e3mega.plan.planfile import Plan, StagePlan
 from e3mega.rollout.records import Command, CommandKind, Reply
 from e3mega.rollout.sampler import Sampler
 from e3mega.tasks.interface import Task
@@ -41,6 +42,8 @@ class Jobs:
     metrics: MetricsWriter
     timings: dict[str, float] = field(default_factory=dict[str, float])
     """Seconds spent since the last round, by kind of work."""
+    sources: dict[int, PromptSource] = field(default_factory=dict[int, PromptSource])
+    """By index of the stage, made when first asked for."""
     num_commands: int = 0
     learner_version: int | None = None
     """Version that the learner has, by its last command; None before the first."""
@@ -56,6 +59,17 @@ class Jobs:
         """Within the block no command but the caller's goes to the learner."""
         async with self._turn:
             yield
+
+    def prompts(self, stage: StagePlan) -> PromptSource:
+        """The stage's stream of prompts."""
+        if stage.index not in self.sources:
+            self.sources[stage.index] = PromptSource(
+                self.tasks[stage.index],
+                stage.data,
+                seed=self.plan.seed,
+                stage_index=stage.index,
+            )
+        return self.sources[stage.index]
 
     async def command(self, kind: CommandKind, **values: object) -> Reply:
         """Send a command in its turn; raises JobError with the learner's own reason."""

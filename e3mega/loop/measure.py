@@ -5,9 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from e3mega.curriculum.allowance import budget_at
 from e3mega.curriculum.budget import decide_budget
 from e3mega.curriculum.exit import is_recognition_enough
-from e3mega.curriculum.options import CoupledBudget, RecognitionExit
+from e3mega.curriculum.options import (
+    CoupledBudget,
+    PlateauExit,
+    RecognitionExit,
+    Signal,
+    TargetExit,
+)
 from e3mega.evaluate.budgets import accuracy_curve
 from e3mega.evaluate.outcomes import outcomes_of
 from e3mega.evaluate.passk import pass_k_curve
@@ -26,34 +33,38 @@ async def choose_budget(
     """The state with the stage's budget; a coupled one is measured on the stage's first policy."""
     rule = stage.budget
     if not isinstance(rule, CoupledBudget):
-        return replace(state, budget_tokens=rule.tokens)
+        return replace(state, budget_tokens=budget_at(rule, 0, 0))
     await tier.ensure(state.version, stage)
-    task = jobs.tasks[stage.index]
     state, groups = await measure_prompts(
         jobs,
         stage,
         state,
-        [task.training_prompt(index) for index in range(rule.num_problems)],
+        jobs.prompts(stage).first(rule.num_problems),
         purpose=Purpose.BUDGET,
         num_samples=rule.samples_per_problem,
         max_tokens=2 * max(rule.candidates),
     )
-    decision = decide_budget(
-        outcomes_of(groups).solved_at_PS,
-        candidates=rule.candidates,
-        kappa=rule.kappa,
-        seed=jobs.plan.seed,
-    )
+    outcomes = outcomes_of(groups)
+    mean_tokens = float(outcomes.num_tokens_PS.mean())
+    floor = float(rule.floor_tokens or 0)
+    if rule.has_mean_length_floor:
+        floor = max(floor, mean_tokens)
+    decision = decide_budget(outcomes.solved_at_PS, rule, floor=floor, seed=jobs.plan.seed)
     jobs.metrics.write(
         "budget_decision",
         stage=stage.name,
         candidates=list(decision.candidates),
         budgets=list(decision.budgets),
         accuracy=list(decision.accuracy),
+        accuracy_low=list(decision.accuracy_low),
+        accuracy_high=list(decision.accuracy_high),
         ratios=list(decision.ratios),
         ratio_low=list(decision.ratio_low),
         ratio_high=list(decision.ratio_high),
         kappa=decision.kappa,
+        floor=decision.floor,
+        pass_k=decision.pass_k,
+        mean_tokens=mean_tokens,
         chosen=decision.chosen,
         reason=decision.reason.value,
         num_problems=decision.num_problems,
@@ -128,6 +139,37 @@ async def measure_pass_k(
         budget_tokens=options.pass_budget_tokens,
     )
     return state
+
+
+async def measure_signal(
+    jobs: Jobs, tier: TierSync, state: LoopState, stage: StagePlan, rule: PlateauExit | TargetExit
+) -> LoopState:
+    """The state with one more measurement of what the exit rule reads; it is logged."""
+    if rule.of is Signal.REWARD:
+        value = state.reward_sum / state.num_rewards
+    else:
+        await tier.ensure(state.version, stage)
+        options = stage.evaluation
+        budget = budget_at(stage.budget, state.stage_step - 1, state.budget_tokens)
+        state, groups = await measure_prompts(
+            jobs,
+            stage,
+            state,
+            jobs.tasks[stage.index].held_out_prompts(options.num_problems),
+            purpose=Purpose.EXIT,
+            num_samples=options.samples_per_problem,
+            max_tokens=budget,
+        )
+        value = float((outcomes_of(groups).solved_at_PS <= budget).mean())
+    jobs.metrics.write(
+        "signal",
+        stage=stage.name,
+        step=state.version,
+        of=rule.of.value,
+        value=value,
+        best=max((value, *state.signals)),
+    )
+    return replace(state, signals=(*state.signals, value), reward_sum=0.0, num_rewards=0)
 
 
 async def is_warm(jobs: Jobs, state: LoopState, stage: StagePlan, rule: RecognitionExit) -> bool:

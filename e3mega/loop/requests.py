@@ -1,13 +1,13 @@
 """Turns prompts into finished groups under one version, for training and for measurements."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+from e3mega.loop.accounts import check_intent
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.state import LoopState
 from e3mega.plan.planfile import StagePlan
 from e3mega.rollout.buffer import GroupStore
-from e3mega.rollout.ledger import Amount, Ledger
+from e3mega.rollout.ledger import Amount, Intent, Ledger
 from e3mega.rollout.records import FinishReason, Group, GroupRequest, Purpose
 from e3mega.rollout.sampler import SampledRound
 from e3mega.rollout.seeds import group_seed
@@ -25,6 +25,8 @@ async def measure_prompts(
     max_tokens: int,
 ) -> tuple[LoopState, tuple[Group, ...]]:
     """Groups of a measurement at the state's version, and the state with them in its ledger."""
+    most = len(prompts) * num_samples * max_tokens
+    check_intent(jobs, state, stage, Intent(generated=most, evaluated=most))
     sampled = await generate_groups(
         jobs,
         stage,
@@ -35,8 +37,10 @@ async def measure_prompts(
         max_tokens=max_tokens,
         version=state.version,
     )
-    ledger = count_groups(state.ledger, sampled).evaluate(amount(sampled.groups))
-    return replace(state, ledger=ledger), sampled.groups
+    state = state.counted(
+        stage.name, lambda ledger: count_groups(ledger, sampled).evaluate(amount(sampled.groups))
+    )
+    return state, sampled.groups
 
 
 async def generate_groups(
@@ -91,12 +95,17 @@ async def generate_groups(
 
 def count_groups(ledger: Ledger, sampled: SampledRound) -> Ledger:
     """The ledger after the groups were asked for and came back."""
-    rollouts = [rollout for group in sampled.groups for rollout in group.rollouts]
-    num_truncated = sum(r.completion.finish_reason is FinishReason.LENGTH for r in rollouts)
+    lengths = [
+        len(r.completion.token_ids)
+        for group in sampled.groups
+        for r in group.rollouts
+        if r.completion.finish_reason is FinishReason.LENGTH
+    ]
+    truncated = Amount(len(lengths), sum(lengths))
     return (
         ledger.redraw(sampled.num_redrawn)
         .issue(len(sampled.groups))
-        .answer(len(sampled.groups), amount(sampled.groups), num_truncated=num_truncated)
+        .answer(len(sampled.groups), amount(sampled.groups), truncated=truncated)
         .reuse(sampled.num_reused)
     )
 

@@ -1,12 +1,13 @@
 """One round of a stage: its sequences, its batches, and the optimizer steps on them."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from e3mega.curriculum.allowance import budget_at
+from e3mega.loop.accounts import check_intent, write_ledger
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.requests import count_groups, generate_groups
 from e3mega.loop.state import LoopState
@@ -14,7 +15,7 @@ from e3mega.objective.advantage import group_advantages
 from e3mega.plan.planfile import BudgetPlan, StagePlan
 from e3mega.plan.topology import num_bins_multiple
 from e3mega.rollout.batch_file import write_batch
-from e3mega.rollout.ledger import Amount, Ledger
+from e3mega.rollout.ledger import Amount, Intent, Ledger
 from e3mega.rollout.packing import pack
 from e3mega.rollout.records import (
     CommandKind,
@@ -25,6 +26,7 @@ from e3mega.rollout.records import (
     TrainSequence,
 )
 from e3mega.rollout.sampler import SampledRound
+from e3mega.spec.schema.curriculum import StageMode
 from e3mega.tasks.interface import Trace
 
 
@@ -32,7 +34,7 @@ from e3mega.tasks.interface import Trace
 class RoundData:
     """What a round trains on: one list of sequences a step, and the groups behind them.
 
-    Example: ``RoundData(((sequence,),), None, version=None)``.
+    Example: ``RoundData(((sequence,),), None, version=None, budget_tokens=96)``.
     """
 
     steps: tuple[tuple[TrainSequence, ...], ...]
@@ -40,6 +42,13 @@ class RoundData:
     """What the tier gave; None in a supervised stage."""
     version: int | None
     """Version that generated the round; None in a supervised stage."""
+    budget_tokens: int
+    """The most tokens that a completion of the round may have."""
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The round's groups; none in a supervised stage."""
+        return () if self.sampled is None else self.sampled.groups
 
 
 def num_steps(stage: StagePlan, stage_round: int) -> int:
@@ -48,7 +57,14 @@ def num_steps(stage: StagePlan, stage_round: int) -> int:
     return max(0, min(per_round, stage.max_steps - stage_round * per_round))
 
 
-def supervised_round(jobs: Jobs, stage: StagePlan, *, stage_round: int, steps: int) -> RoundData:
+def round_budget(stage: StagePlan, stage_round: int, chosen: int) -> int:
+    """The token budget of a round; ``chosen`` is what the coupled rule decided."""
+    return budget_at(stage.budget, stage_round * stage.rollout.steps_per_round, chosen)
+
+
+def supervised_round(
+    jobs: Jobs, stage: StagePlan, *, stage_round: int, steps: int, budget_tokens: int
+) -> RoundData:
     """Traces of the task's generator, every token of them with advantage 1."""
     task = jobs.tasks[stage.index]
     per_step = stage.rollout.prompts_per_step
@@ -58,8 +74,9 @@ def supervised_round(jobs: Jobs, stage: StagePlan, *, stage_round: int, steps: i
             tuple(_trace_sequence(task.trace(index)) for index in range(start, start + per_step))
             for start in range(first, first + steps * per_step, per_step)
         ),
-        None,
-        None,
+        sampled=None,
+        version=None,
+        budget_tokens=budget_tokens,
     )
 
 
@@ -75,28 +92,28 @@ def _trace_sequence(trace: Trace) -> TrainSequence:
 
 
 async def rl_round(
-    jobs: Jobs, stage: StagePlan, *, stage_round: int, steps: int, budget_tokens: int, version: int
+    jobs: Jobs,
+    stage: StagePlan,
+    *,
+    stage_round: int,
+    places: Sequence[int],
+    budget_tokens: int,
+    version: int,
 ) -> RoundData:
-    """Groups sampled under ``version``, with their advantages."""
-    rollout = stage.rollout
-    per_round = rollout.prompts_per_step * rollout.steps_per_round
-    first = stage_round * per_round
-    prompts = [
-        jobs.tasks[stage.index].training_prompt(index)
-        for index in range(first, first + rollout.prompts_per_step * steps)
-    ]
+    """Groups of the prompts at these places sampled under ``version``, with their advantages."""
     sampled = await generate_groups(
         jobs,
         stage,
-        prompts,
+        jobs.prompts(stage).prompts(places),
         purpose=Purpose.TRAIN,
         stage_round=stage_round,
-        num_samples=rollout.samples_per_prompt,
+        num_samples=stage.rollout.samples_per_prompt,
         max_tokens=budget_tokens,
         version=version,
     )
     steps_groups = _by_step(sampled, stage)
-    return RoundData(tuple(_sequences(step, stage) for step in steps_groups), sampled, version)
+    steps = tuple(_sequences(step, stage) for step in steps_groups)
+    return RoundData(steps, sampled, version, budget_tokens)
 
 
 def _by_step(sampled: SampledRound, stage: StagePlan) -> list[tuple[Group, ...]]:
@@ -126,7 +143,7 @@ async def train_round(
     jobs: Jobs, state: LoopState, stage: StagePlan, data: RoundData, *, lag: int
 ) -> LoopState:
     """Write the round's batches and have the learner take a step on each."""
-    budget = _budget_plan(stage, state.budget_tokens)
+    budget = _budget_plan(stage, data.budget_tokens)
     with jobs.timed("pack_s"):
         files = await asyncio.to_thread(_write_batches, jobs, state, stage, data, budget, lag)
     with jobs.timed("train_s"):
@@ -149,20 +166,34 @@ async def train_round(
             round=state.stage_round,
             version=state.version if data.version is None else data.version,
             lag=lag,
+            budget_tokens=data.budget_tokens,
             tokens_trained=values["tokens"],
             **{key: value for key, value in values.items() if key != "tokens"},
             **(_group_metrics(groups[step]) if groups else {}),
         )
-    return replace(
+    rewards = [r.marks.reward for group in data.groups for r in group.rollouts]
+    state = replace(
         state,
         stage_step=state.stage_step + len(data.steps),
         stage_round=state.stage_round + 1,
         version=state.version + len(data.steps),
-        ledger=_ledger_after(state.ledger, data, lag=lag),
+        reward_sum=state.reward_sum + sum(rewards),
+        num_rewards=state.num_rewards + len(rewards),
     )
+    if stage.data.drops_solved or stage.data.admission is not None:
+        state = replace(state, pass_rates={**state.pass_rates, **_pass_rates(data.groups)})
+    return state.counted(stage.name, lambda ledger: _trained(ledger, data, lag=lag))
 
 
-def _ledger_after(ledger: Ledger, data: RoundData, *, lag: int) -> Ledger:
+def _pass_rates(groups: Sequence[Group]) -> dict[str, float]:
+    return {
+        group.request.prompt.problem: float(np.mean([r.marks.reward > 0 for r in group.rollouts]))
+        for group in groups
+    }
+
+
+def _trained(ledger: Ledger, data: RoundData, *, lag: int) -> Ledger:
+    """The ledger after the round; its sums are checked after every step."""
     if data.sampled is not None:
         ledger = count_groups(ledger, data.sampled)
     for sequences in data.steps:
@@ -170,7 +201,19 @@ def _ledger_after(ledger: Ledger, data: RoundData, *, lag: int) -> Ledger:
         trained = Amount(len(sequences), tokens)
         is_rl = data.sampled is not None
         ledger = ledger.train(trained, lag=lag) if is_rl else ledger.train_supervised(trained)
+        ledger.check(is_drained=False)
     return ledger
+
+
+def check_round_caps(
+    jobs: Jobs, state: LoopState, stage: StagePlan, budgets: Sequence[int]
+) -> None:
+    """E3Error when rounds of these budgets, about to be generated, could pass a cap."""
+    rollout = stage.rollout
+    rollouts = rollout.prompts_per_step * rollout.steps_per_round * rollout.samples_per_prompt
+    tokens = rollouts * sum(budgets)
+    is_rl = stage.mode is StageMode.RL
+    check_intent(jobs, state, stage, Intent(generated=tokens if is_rl else 0, trained=tokens))
 
 
 def write_round_metrics(jobs: Jobs, state: LoopState, stage: StagePlan, data: RoundData) -> None:
@@ -187,9 +230,7 @@ def write_round_metrics(jobs: Jobs, state: LoopState, stage: StagePlan, data: Ro
         num_redrawn=data.sampled.num_redrawn if data.sampled else 0,
         **timings,
     )
-    counts = json.loads(state.ledger.to_json())
-    jobs.metrics.write("ledger", version=state.version, stage=stage.name, **counts)
-    state.ledger.check(is_drained=False)
+    write_ledger(jobs, state, stage)
 
 
 def _write_batches(

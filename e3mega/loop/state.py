@@ -1,5 +1,6 @@
 """The loop's place in a run: what a checkpoint carries so that a resume goes on exactly there."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from e3mega.rollout.ledger import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """When a round was generated. Example: ``Origin(version=310, round=4)``."""
+    """How a round was generated. Example: ``Origin(version=310, round=4, places=(0, 1))``."""
 
     version: int
     """Version that every token of the round was sampled under."""
     round: int
     """Round of the stage that trained first on that version."""
+    places: tuple[int, ...]
+    """Places of its prompts in the stage's stream; whole steps of them. Empty if supervised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +34,47 @@ class LoopState:
     stage_step: int = 0
     """Optimizer steps finished in the stage."""
     stage_round: int = 0
-    """Rounds finished in the stage; decides which prompts come next."""
+    """Rounds finished in the stage."""
+    next_place: int = 0
+    """First place of the stage's stream of prompts that no round has taken or passed over."""
+    pass_rates: dict[str, float] = field(default_factory=dict[str, float])
+    """Share of right samples of a problem's last visit; kept where the stage's data asks for it."""
+    signals: tuple[float, ...] = ()
+    """Measurements of the stage's plateau or target rule."""
+    reward_sum: float = 0.0
+    """Of the rollouts trained on since the last of ``signals``."""
+    num_rewards: int = 0
+    """Rollouts of ``reward_sum``."""
     is_stage_finished: bool = False
     """The exit rule has spoken; what remains is the evaluation after the stage."""
     version: int = 0
     """Optimizer steps finished in the run."""
     budget_tokens: int = 0
-    """The budget of the current stage, 0 until it is chosen."""
+    """The budget that the current stage's rule gave at its start, 0 until then."""
     generated: dict[int, Origin] = field(default_factory=dict[int, Origin])
     """Origin of each round that is being trained or was generated ahead of its training."""
     exit_reason: str = ""
     """Why the stage ended."""
-    ledger: Ledger = field(default_factory=Ledger)
-    """What became of every prompt, rollout and token so far."""
+    ledgers: dict[str, Ledger] = field(default_factory=dict[str, Ledger])
+    """What became of every prompt, rollout and token so far, by stage."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the whole run: the sum of its stages'."""
+        return sum(self.ledgers.values(), Ledger())
+
+    def ledger_of(self, stage: str) -> Ledger:
+        """The ledger of one stage."""
+        return self.ledgers.get(stage, Ledger())
+
+    def counted(self, stage: str, count: Callable[[Ledger], Ledger]) -> "LoopState":
+        """The state after the stage's ledger has changed."""
+        return replace(self, ledgers={**self.ledgers, stage: count(self.ledger_of(stage))})
 
     def next_stage(self) -> "LoopState":
         """The start of the stage after this one."""
-        return replace(
-            self,
-            stage_index=self.stage_index + 1,
-            stage_step=0,
-            stage_round=0,
-            is_stage_finished=False,
-            budget_tokens=0,
-            generated={},
-            exit_reason="",
+        return LoopState(
+            stage_index=self.stage_index + 1, version=self.version, ledgers=self.ledgers
         )
 
 

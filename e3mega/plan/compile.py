@@ -28,6 +28,7 @@ def compile_plan(options: RunOptions) -> Plan:
         layout=options.layout,
         server=server_plan(options),
         stages=compile_stages(options),
+        caps=options.curriculum.caps,
         jobs=_jobs(options),
         checkpoint=options.checkpoint,
         logging=options.logging,

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from e3mega.curriculum.options import Budget, Exit
+from e3mega.curriculum.options import Budget, DataOptions, Exit, TokenCaps
 from e3mega.errors import RecordError
 from e3mega.families.geometry import ModelOptions
 from e3mega.objective.options import LossOptions
 from e3mega.spec.schema.curriculum import StageMode
 from e3mega.spec.schema.evaluation import EvaluationOptions
 from e3mega.spec.schema.generation import GenerationOptions
-from e3mega.spec.schema.layout import LayoutOptions
+from e3mega.spec.schema.layout import LayoutOptions, LearnerLayout
 from e3mega.spec.schema.optimizer import OptimizerOptions
 from e3mega.spec.schema.rollout import RolloutOptions
 from e3mega.spec.schema.run import CheckpointOptions, LoggingOptions
@@ -72,10 +72,14 @@ class StagePlan:
     mode: StageMode
     budget: Budget
     budgets: tuple[BudgetPlan, ...]
-    """One per candidate of the budget rule, ascending."""
+    """One per budget that the rule may give, ascending."""
     exit: Exit
     max_steps: int
     """Most optimizer steps the stage can take."""
+    data: DataOptions
+    caps: TokenCaps
+    learner: LearnerLayout
+    """The learner's grid in this stage."""
     task: TaskOptions
     rollout: RolloutOptions
     loss: LossOptions
@@ -107,6 +111,8 @@ class Plan:
     layout: LayoutOptions
     server: ServerPlan
     stages: tuple[StagePlan, ...]
+    caps: TokenCaps
+    """Hard limits of the run's tokens."""
     jobs: tuple[JobPlan, ...]
     checkpoint: CheckpointOptions
     logging: LoggingOptions

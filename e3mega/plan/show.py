@@ -4,7 +4,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from e3mega.curriculum.options import RecognitionExit
+from e3mega.curriculum.options import RampBudget, StepsExit
 from e3mega.plan.flops import step_work
 from e3mega.plan.memory import kv_bytes_per_token, memory_per_rank
 from e3mega.plan.planfile import Plan, StagePlan
@@ -68,11 +68,11 @@ def _stages(plan: Plan) -> Table:
 
 def _budget(stage: StagePlan) -> str:
     tokens = [str(budget.tokens) for budget in stage.budgets]
-    return " or ".join(tokens)
+    return (" to " if isinstance(stage.budget, RampBudget) else " or ").join(tokens)
 
 
 def _may_end_early(stage: StagePlan) -> bool:
-    return isinstance(stage.exit, RecognitionExit)
+    return not isinstance(stage.exit, StepsExit)
 
 
 def _work(plan: Plan) -> Table:

@@ -1,6 +1,8 @@
 """Derives every number of a stage that follows from its token budget."""
 
-from e3mega.curriculum.options import CoupledBudget, StepsExit
+from e3mega.curriculum.allowance import possible_budgets
+from e3mega.curriculum.exit import max_steps
+from e3mega.curriculum.options import CoupledBudget
 from e3mega.plan.planfile import BudgetPlan, StagePlan
 from e3mega.spec.fingerprint import stage_fingerprints
 from e3mega.spec.schema.curriculum import StageOptions
@@ -8,19 +10,12 @@ from e3mega.spec.schema.run import RunOptions
 from e3mega.tasks.sizes import max_prompt_tokens
 
 
-def candidate_budgets(stage: StageOptions) -> tuple[int, ...]:
-    """The budgets that the stage may train at, ascending; one if it is fixed."""
-    if isinstance(stage.budget, CoupledBudget):
-        return stage.budget.candidates
-    return (stage.budget.tokens,)
-
-
 def longest_completion(stage: StageOptions) -> int:
     """Tokens of the longest completion that training or the budget rule ask for.
 
     The coupled rule measures at twice its largest candidate.
     """
-    largest = candidate_budgets(stage)[-1]
+    largest = possible_budgets(stage.budget)[-1]
     return 2 * largest if isinstance(stage.budget, CoupledBudget) else largest
 
 
@@ -48,9 +43,12 @@ def _compile_stage(options: RunOptions, name: str, index: int, fingerprint: str)
         fingerprint=fingerprint,
         mode=stage.mode,
         budget=stage.budget,
-        budgets=tuple(_budget_plan(stage, tokens) for tokens in candidate_budgets(stage)),
+        budgets=tuple(_budget_plan(stage, tokens) for tokens in possible_budgets(stage.budget)),
         exit=stage.exit,
-        max_steps=stage.exit.steps if isinstance(stage.exit, StepsExit) else stage.exit.max_steps,
+        max_steps=max_steps(stage.exit),
+        data=stage.data,
+        caps=stage.caps,
+        learner=stage.layout.learner,
         task=stage.task,
         rollout=stage.rollout,
         loss=stage.loss,

@@ -5,7 +5,8 @@ from enum import Enum
 
 from pydantic import TypeAdapter, ValidationError
 
-from e3mega.errors import RecordError
+from e3mega.curriculum.options import TokenCaps
+from e3mega.errors import E3Error, RecordError
 
 
 class DiscardReason(Enum):
@@ -33,9 +34,9 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Counts since the start of the run; each method gives the ledger after one event.
+    """Counts of a stage or of a run; each method gives the ledger after one event.
 
-    Example: ``Ledger().issue(32).answer(32, Amount(256, 9000), num_truncated=12)``.
+    Example: ``Ledger().issue(32).answer(32, Amount(256, 9000), truncated=Amount(12, 768))``.
     """
 
     prompts_issued: int = 0
@@ -48,7 +49,7 @@ class Ledger:
     prompts_reused: int = 0
     """Of the answered ones, those read back from disk after a resume, not generated again."""
     generated: Amount = Amount()
-    num_truncated: int = 0
+    truncated: Amount = Amount()
     """Of the generated rollouts, those cut by their budget."""
     trained: Amount = Amount()
     evaluated: Amount = Amount()
@@ -63,13 +64,13 @@ class Ledger:
         """Requests were sent to the tier."""
         return replace(self, prompts_issued=self.prompts_issued + num_prompts)
 
-    def answer(self, num_prompts: int, amount: Amount, *, num_truncated: int) -> "Ledger":
+    def answer(self, num_prompts: int, amount: Amount, *, truncated: Amount) -> "Ledger":
         """Groups came back whole."""
         return replace(
             self,
             prompts_answered=self.prompts_answered + num_prompts,
             generated=self.generated + amount,
-            num_truncated=self.num_truncated + num_truncated,
+            truncated=self.truncated + truncated,
         )
 
     def reuse(self, num_prompts: int) -> "Ledger":
@@ -136,15 +137,66 @@ class Ledger:
                 f"{pending.tokens} tokens pending; need {'0' if is_drained else '0 or more'} of "
                 f"each; the counts are {self.to_json()}"
             )
-        if self.num_truncated > self.generated.rollouts or self.prompts_redrawn > self.prompts_lost:
+        uncut = self.generated - self.truncated
+        if min(uncut.rollouts, uncut.tokens) < 0 or self.prompts_redrawn > self.prompts_lost:
             raise RecordError(
-                "ledger: more rollouts truncated than generated, or more prompts redrawn than "
-                f"lost; the counts are {self.to_json()}"
+                "ledger: more rollouts or tokens truncated than generated, or more prompts "
+                f"redrawn than lost; the counts are {self.to_json()}"
             )
+
+    def __add__(self, other: "Ledger") -> "Ledger":
+        """Counts of both, as of several stages."""
+        sums = {
+            name: getattr(self, name) + getattr(other, name)
+            for name in self.__dataclass_fields__
+            if name not in ("discarded", "batches_by_lag")
+        }
+        reasons = {*self.discarded, *other.discarded}
+        discarded = {
+            reason: self.discarded.get(reason, Amount()) + other.discarded.get(reason, Amount())
+            for reason in sorted(reasons, key=lambda reason: reason.value)
+        }
+        lags = sorted({*self.batches_by_lag, *other.batches_by_lag})
+        batches = {
+            lag: self.batches_by_lag.get(lag, 0) + other.batches_by_lag.get(lag, 0) for lag in lags
+        }
+        return Ledger(**sums, discarded=discarded, batches_by_lag=batches)
 
     def to_json(self) -> str:
         """All counts as JSON."""
         return _ADAPTER.dump_json(self).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """The most tokens that the next piece of work can add. Example: ``Intent(generated=16384)``."""
+
+    generated: int = 0
+    trained: int = 0
+    evaluated: int = 0
+    discarded: int = 0
+
+
+def check_caps(ledger: Ledger, caps: TokenCaps, intent: Intent, *, whose: str) -> None:
+    """E3Error when work with this intent could pass a cap; ``whose`` names the key of the caps.
+
+    A completion may take its whole budget, so a run stops before its cap, never behind it.
+    """
+    discarded = sum(ledger.discarded.values(), Amount()).tokens
+    rows = (
+        ("max_generated_tokens", ledger.generated.tokens, intent.generated),
+        ("max_trained_tokens", ledger.trained.tokens + ledger.supervised.tokens, intent.trained),
+        ("max_evaluated_tokens", ledger.evaluated.tokens, intent.evaluated),
+        ("max_discarded_tokens", discarded, intent.discarded),
+    )
+    for name, used, more in rows:
+        cap: int | None = getattr(caps, name)
+        if cap is not None and more and used + more > cap:
+            raise E3Error(
+                f"{whose}.{name}: {used} tokens are used and the next piece of work may take "
+                f"{more}, which would pass {cap}; start a run with a higher cap, or end the stage "
+                "before it with exit: {kind: tokens}"
+            )
 
 
 _ADAPTER = TypeAdapter(Ledger)

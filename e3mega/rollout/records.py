@@ -17,6 +17,8 @@ class Purpose(Enum):
     """pass@k on held-out problems."""
     BUDGET = "budget"
     """The coupled rule's measurement on the stage's own data."""
+    EXIT = "exit"
+    """Accuracy on held-out problems that an exit rule reads."""
 
 
 class FinishReason(Enum):

@@ -31,8 +31,8 @@ def stage_fingerprints(options: RunOptions) -> tuple[str, ...]:
             "before": before,
             "seed": options.seed,
             "model": options.model.model_dump(mode="json"),
-            "learner": options.layout.learner.model_dump(mode="json"),
-            "stage": stage.model_dump(mode="json", exclude={"generation"}),
+            "learner": stage.layout.learner.model_dump(mode="json"),
+            "stage": stage.model_dump(mode="json", exclude={"generation", "layout", "caps"}),
         }
         if stage.mode is StageMode.RL:
             covered["generation"] = stage.generation.model_dump(mode="json")

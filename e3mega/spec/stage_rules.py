@@ -1,16 +1,16 @@
 """Rules that tie several keys of one stage together, one small function each."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterator
 
-from e3mega.curriculum.options import CoupledBudget, RecognitionExit
+from e3mega.curriculum.exit import max_steps
+from e3mega.curriculum.options import CoupledBudget, StepsExit
 from e3mega.objective.options import Advantage, Correction, Ratio
+from e3mega.spec.curriculum_rules import CURRICULUM_RULES
 from e3mega.spec.findings import Finding
 from e3mega.spec.origins import Key
-from e3mega.spec.schema.curriculum import StageMode, StageOptions
 from e3mega.spec.schema.optimizer import LearningRateSchedule
 from e3mega.spec.schema.run import RunOptions
+from e3mega.spec.stage_view import Rule, StageView
 from e3mega.tasks.sizes import (
     max_prompt_tokens,
     max_trace_tokens,
@@ -18,76 +18,12 @@ from e3mega.tasks.sizes import (
     vocabulary_size,
 )
 
-_CONTEXT: Key = ("model", "max_context_tokens")
-
-
-@dataclass(frozen=True, slots=True)
-class StageView:
-    """One stage with what its rules need of the run."""
-
-    options: RunOptions
-    name: str
-    stage: StageOptions
-
-    def key(self, *parts: str) -> Key:
-        """The key of a value of this stage."""
-        return ("curriculum", "stages", self.name, *parts)
-
-    @property
-    def is_rl(self) -> bool:
-        """Whether the generation tier makes the completions."""
-        return self.stage.mode is StageMode.RL
-
-    @property
-    def room_tokens(self) -> int:
-        """Tokens of the model's context behind the longest prompt."""
-        return self.options.model.max_context_tokens - max_prompt_tokens(self.stage.task)
-
-    @property
-    def budget_key(self) -> Key:
-        """The key that holds the budget or the candidates."""
-        is_coupled = isinstance(self.stage.budget, CoupledBudget)
-        return self.key("budget", "candidates" if is_coupled else "tokens")
-
-    @property
-    def largest_budget(self) -> int:
-        """The largest budget that the stage may train at; 0 if it has none."""
-        budget = self.stage.budget
-        if isinstance(budget, CoupledBudget):
-            return max(budget.candidates, default=0)
-        return budget.tokens
-
-
-Rule = Callable[[StageView], Iterator[Finding]]
-
 
 def stage_findings(options: RunOptions) -> Iterator[Finding]:
     """Every rule that a stage breaks."""
     for name, stage in options.curriculum.stages.items():
-        for rule in _RULES:
+        for rule in (*_RULES, *CURRICULUM_RULES):
             yield from rule(StageView(options, name, stage))
-
-
-def candidates_ascend(view: StageView) -> Iterator[Finding]:
-    """The candidates of the coupled rule are different and ascending."""
-    budget = view.stage.budget
-    if isinstance(budget, CoupledBudget) and not _ascends(budget.candidates):
-        fix = "list at least one budget, ascending, each once"
-        yield Finding(view.budget_key, "budgets that ascend", fix)
-
-
-def budget_fits_the_context(view: StageView) -> Iterator[Finding]:
-    """Prompt and completion fit into the model's context; so does the rule's double budget."""
-    is_coupled = isinstance(view.stage.budget, CoupledBudget)
-    longest = view.largest_budget * (2 if is_coupled else 1)
-    if longest <= view.room_tokens:
-        return
-    prompt = max_prompt_tokens(view.stage.task)
-    twice = "twice the largest candidate" if is_coupled else "the budget"
-    most = view.room_tokens // (2 if is_coupled else 1)
-    need = f"{twice} and the prompt of {prompt} tokens within {{0}}"
-    fix = f"use at most {most} tokens, or raise model.max_context_tokens"
-    yield Finding(view.budget_key, need, fix, (_CONTEXT,))
 
 
 def bin_holds_the_longest_sequence(view: StageView) -> Iterator[Finding]:
@@ -142,9 +78,6 @@ def rl_stage_compares_samples(view: StageView) -> Iterator[Finding]:
     elif stage.rollout.samples_per_prompt < 2:
         key = view.key("rollout", "samples_per_prompt")
         yield Finding(key, "at least 2, to compare within groups", "use 8", mode)
-    if isinstance(stage.exit, RecognitionExit):
-        fix = "use kind: steps"
-        yield Finding(view.key("exit", "kind"), "steps for {0}", fix, mode)
 
 
 def staleness_is_corrected(view: StageView) -> Iterator[Finding]:
@@ -167,50 +100,6 @@ def clips_are_in_range(view: StageView) -> Iterator[Finding]:
     elif loss.dual_clip is not None and loss.dual_clip <= 1 + loss.clip_high:
         cites = (view.key("loss", "clip_high"),)
         yield Finding(view.key("loss", "dual_clip"), "more than 1 + {0}", "use 3.0", cites)
-
-
-def steps_are_whole_rounds(view: StageView) -> Iterator[Finding]:
-    """A stage ends, and recognition is measured, at the end of a round."""
-    per_round = view.stage.rollout.steps_per_round
-    cites = (view.key("rollout", "steps_per_round"),)
-    names = ("max_steps", "every_steps")
-    for name in names if isinstance(view.stage.exit, RecognitionExit) else ("steps",):
-        steps = getattr(view.stage.exit, name)
-        if steps % per_round:
-            fix = f"use {steps // per_round * per_round or per_round}"
-            yield Finding(view.key("exit", name), "a multiple of {0}", fix, cites)
-
-
-def exit_can_be_measured(view: StageView) -> Iterator[Finding]:
-    """Recognition is measured at least once before the cap."""
-    leave = view.stage.exit
-    if isinstance(leave, RecognitionExit) and leave.min_steps > leave.max_steps:
-        cites = (view.key("exit", "max_steps"),)
-        fix = f"use {leave.max_steps} or less"
-        yield Finding(view.key("exit", "min_steps"), "at most {0}", fix, cites)
-
-
-def evaluation_fits(view: StageView) -> Iterator[Finding]:
-    """Test budgets ascend and at least one fits; so does the budget of pass@k."""
-    evaluation = view.stage.evaluation
-    prompt = max_prompt_tokens(view.stage.task)
-    most = f"use at most {view.room_tokens}, or raise model.max_context_tokens"
-    need = f"at most {{0}} with the prompt of {prompt} tokens"
-    if not _ascends(evaluation.budgets):
-        fix = "list at least one budget, ascending, each once"
-        yield Finding(view.key("evaluation", "budgets"), "budgets that ascend", fix)
-    elif evaluation.budgets[0] > view.room_tokens:
-        yield Finding(view.key("evaluation", "budgets"), need, most, (_CONTEXT,))
-    if evaluation.pass_budget_tokens > view.room_tokens:
-        key = view.key("evaluation", "pass_budget_tokens")
-        yield Finding(key, need, most, (_CONTEXT,))
-    if not _ascends(evaluation.pass_k):
-        key = view.key("evaluation", "pass_k")
-        yield Finding(key, "numbers that ascend", "list at least one, ascending")
-    elif evaluation.pass_k[-1] > evaluation.pass_samples:
-        cites = (view.key("evaluation", "pass_samples"),)
-        fix = "draw more samples, or drop the largest k"
-        yield Finding(view.key("evaluation", "pass_k"), "k of at most {0}", fix, cites)
 
 
 def task_has_the_problems(view: StageView) -> Iterator[Finding]:
@@ -241,18 +130,19 @@ def schedule_uses_its_values(view: StageView) -> Iterator[Finding]:
     if optimizer.schedule is LearningRateSchedule.CONSTANT and optimizer.min_learning_rate:
         cites = (view.key("optimizer", "schedule"),)
         yield Finding(floor, "0 for {0}, which never falls", "use cosine or wsd", cites)
-    name = "max_steps" if isinstance(leave, RecognitionExit) else "steps"
-    if optimizer.warmup_steps > getattr(leave, name):
-        cites = (view.key("exit", name),)
-        fix = f"use {getattr(leave, name)} or less"
+    most = max_steps(leave)
+    limit = view.key("exit", "steps" if isinstance(leave, StepsExit) else "max_steps")
+    if optimizer.warmup_steps > most:
+        fix = f"use {most} or less"
+        cites = (limit,)
         yield Finding(view.key("optimizer", "warmup_steps"), "at most {0}", fix, cites)
-    yield from _decay(view, getattr(leave, name), view.key("exit", name))
+    yield from _decay(view, most, limit)
     for beta in ("beta1", "beta2"):
         if getattr(optimizer, beta) >= 1:
             yield Finding(view.key("optimizer", beta), "less than 1", "use 0.9 or 0.95")
 
 
-def _decay(view: StageView, max_steps: int, limit: Key) -> Iterator[Finding]:
+def _decay(view: StageView, most: int, limit: Key) -> Iterator[Finding]:
     """A wsd schedule has steps to fall over, behind its warm-up; the others take none."""
     optimizer, key = view.stage.optimizer, view.key("optimizer", "decay_steps")
     schedule = (view.key("optimizer", "schedule"),)
@@ -261,28 +151,19 @@ def _decay(view: StageView, max_steps: int, limit: Key) -> Iterator[Finding]:
             yield Finding(key, "0 for {0}", "use schedule: wsd", schedule)
     elif not optimizer.decay_steps:
         yield Finding(key, "at least 1 for {0}", "say over how many steps it falls", schedule)
-    elif optimizer.warmup_steps + optimizer.decay_steps > max_steps:
-        room = max_steps - optimizer.warmup_steps
+    elif optimizer.warmup_steps + optimizer.decay_steps > most:
+        room = most - optimizer.warmup_steps
         cites = (limit, view.key("optimizer", "warmup_steps"))
         yield Finding(key, "within {0} behind {1}", f"use {max(room, 0)} or less", cites)
 
 
-def _ascends(numbers: tuple[int, ...]) -> bool:
-    return bool(numbers) and all(a < b for a, b in pairwise(numbers))
-
-
 _RULES: tuple[Rule, ...] = (
-    candidates_ascend,
-    budget_fits_the_context,
     bin_holds_the_longest_sequence,
     trace_fits_the_budget,
     supervised_stage_is_supervised,
     rl_stage_compares_samples,
     staleness_is_corrected,
     clips_are_in_range,
-    steps_are_whole_rounds,
-    exit_can_be_measured,
-    evaluation_fits,
     task_has_the_problems,
     vocabulary_holds_the_task,
     schedule_uses_its_values,

@@ -1,7 +1,7 @@
 """What a task is to the rest of e3mega: prompts, traces, marks and a tokenizer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,8 @@ class Prompt:
     token_ids: tuple[int, ...]
     slice_name: str
     """The slice of the data it belongs to, e.g. ``easy``."""
+    pass_rate: float | None = field(default=None, compare=False)
+    """Share of right samples that a grading recorded; None when it was never graded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,11 @@ class Task(Protocol):
     """Deterministic in its options and seed; every method may be called in any order."""
 
     end_token_id: int
+
+    @property
+    def num_training(self) -> int:
+        """Training prompts of the slice: one epoch of the stream of ``training_prompt``."""
+        ...
 
     def training_prompt(self, index: int) -> Prompt:
         """Prompt number ``index`` of the endless, shuffled training stream of the slice."""

@@ -2,11 +2,9 @@
 
 import random
 
-from e3mega.curriculum.options import CoupledBudget, FixedBudget, RecognitionExit, StepsExit
-from e3mega.families.geometry import Family, ModelOptions
-from e3mega.objective.options import LossOptions
+from e3mega.plan.compile import compile_plan
 from e3mega.plan.paths import RunPaths
-from e3mega.plan.planfile import BudgetPlan, Plan, ServerPlan, StagePlan, plan_to_json
+from e3mega.plan.planfile import Plan, plan_to_json
 from e3mega.rollout.buffer import GroupStore
 from e3mega.rollout.records import (
     Completion,
@@ -17,17 +15,9 @@ from e3mega.rollout.records import (
     Rollout,
     VersionSpan,
 )
-from e3mega.spec.schema.curriculum import StageMode
-from e3mega.spec.schema.evaluation import EvaluationOptions
-from e3mega.spec.schema.generation import GenerationOptions
-from e3mega.spec.schema.layout import LayoutOptions
-from e3mega.spec.schema.optimizer import OptimizerOptions
-from e3mega.spec.schema.rollout import RolloutOptions
-from e3mega.spec.schema.run import CheckpointOptions, LoggingOptions
+from e3mega.spec.resolve import find_spec, resolve_spec
 from e3mega.tasks.catalog import build_task
-from e3mega.tasks.countdown import CountdownOptions, Half
 from e3mega.tasks.interface import Task
-from e3mega.tasks.sizes import vocabulary_size
 
 ROUNDS = (0, 20, 39)
 START_VERSION = {"easy": 300, "hard": 340}
@@ -36,62 +26,9 @@ BUDGETS = {"easy": 64, "hard": 128}
 
 
 def write_plan(paths: RunPaths, *, name: str, seed: int) -> Plan:
-    """Write a plan of a warm-up and two RL stages; what no figure reads is left at defaults."""
-    task = CountdownOptions(kind="countdown", held_out_frac=0.5)
-    model = ModelOptions(
-        family=Family.QWEN3,
-        num_layers=3,
-        hidden_size=128,
-        num_heads=4,
-        num_kv_heads=2,
-        head_dim=32,
-        ffn_size=384,
-        vocab_size=vocabulary_size(task),
-        max_context_tokens=512,
-    )
-    coupled = CoupledBudget(kind="coupled", candidates=(32, 64, 128))
-    exits = (
-        RecognitionExit(kind="recognition", max_steps=300),
-        *[StepsExit(kind="steps", steps=40)] * 2,
-    )
-    budgets = (*[FixedBudget(kind="fixed", tokens=tokens) for tokens in (128, 64)], coupled)
-    names, modes = ("warmup", "easy", "hard"), (StageMode.SUPERVISED, StageMode.RL, StageMode.RL)
-    halves = (Half.ALL, Half.EASY, Half.HARD)
-    stages = tuple(
-        StagePlan(
-            name=names[index],
-            index=index,
-            fingerprint=f"{index}" * 64,
-            mode=modes[index],
-            budget=budgets[index],
-            budgets=(BudgetPlan(128, 140, 2048, 14),),
-            exit=exits[index],
-            max_steps=300 if index == 0 else 40,
-            task=task.model_copy(update={"half": halves[index]}),
-            rollout=RolloutOptions(),
-            loss=LossOptions(),
-            generation=GenerationOptions(),
-            optimizer=OptimizerOptions(),
-            evaluation=EvaluationOptions(budgets=(32, 64, 128, 256), pass_budget_tokens=128),
-        )
-        for index in range(3)
-    )
-    plan = Plan(
-        e3mega_version="0.1.0",
-        name=name,
-        seed=seed,
-        run_fingerprint="0" * 64,
-        model=model,
-        layout=LayoutOptions(),
-        server=ServerPlan(300, 256, 2048, 2**28),
-        stages=stages,
-        jobs=(),
-        checkpoint=CheckpointOptions(),
-        logging=LoggingOptions(),
-        num_parameters=654_976,
-        sync_bytes=2_619_904,
-        warnings=(),
-    )
+    """Write the plan of the quickstart: a warm-up and two RL stages."""
+    spec = resolve_spec(find_spec("quickstart"), sets=[f"name={name}", f"seed={seed}"])
+    plan = compile_plan(spec.options)
     paths.plan.parent.mkdir(parents=True, exist_ok=True)
     paths.plan.write_text(plan_to_json(plan))
     return plan

@@ -2,11 +2,12 @@
 
 from enum import Enum
 
-from e3mega.curriculum.options import Budget, Exit
+from e3mega.curriculum.options import Budget, DataOptions, Exit, TokenCaps
 from e3mega.objective.options import LossOptions
 from e3mega.options import Options
 from e3mega.spec.schema.evaluation import EvaluationOptions
 from e3mega.spec.schema.generation import GenerationOptions
+from e3mega.spec.schema.layout import LayoutOptions
 from e3mega.spec.schema.optimizer import OptimizerOptions
 from e3mega.spec.schema.rollout import RolloutOptions
 from e3mega.tasks.options import TaskOptions
@@ -33,6 +34,12 @@ class StageOptions(Options):
     """The most tokens of a completion, or the rule that chooses it."""
     exit: Exit
     """When the stage ends."""
+    data: DataOptions = DataOptions()
+    """Which prompts of the task come, how often, and in what mixture."""
+    caps: TokenCaps = TokenCaps()
+    """Hard limits of the stage's tokens."""
+    layout: LayoutOptions
+    """The run's layout with the stage's keys; another learner grid re-shards at the boundary."""
     task: TaskOptions
     """The run's task with the stage's slice."""
     rollout: RolloutOptions
@@ -54,3 +61,5 @@ class CurriculumOptions(Options):
     """Names of the stages in the order they run."""
     stages: dict[str, StageOptions]
     """Stages by name."""
+    caps: TokenCaps = TokenCaps()
+    """Hard limits of the whole run's tokens."""

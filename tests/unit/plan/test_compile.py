@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from e3mega.curriculum.allowance import possible_budgets
 from e3mega.families.geometry import Precision
 from e3mega.plan.compile import compile_plan, sync_bytes
 from e3mega.plan.planfile import Plan, Role
-from e3mega.plan.stages import candidate_budgets
 from tests.spec_cases import resolved
 
 RUN = "include: [runs/quickstart]\n"
@@ -122,5 +122,5 @@ def test_a_sync_sends_every_parameter_once(tmp_path: Path) -> None:
 
 def test_a_fixed_budget_is_its_only_candidate(tmp_path: Path) -> None:
     stages = resolved(tmp_path, RUN).options.curriculum.stages
-    assert candidate_budgets(stages["easy"]) == (64,)
-    assert candidate_budgets(stages["hard"]) == (64, 128)
+    assert possible_budgets(stages["easy"].budget) == (64,)
+    assert possible_budgets(stages["hard"].budget) == (64, 128)

@@ -75,7 +75,7 @@ WRONG: dict[str, tuple[str, int, str, tuple[str, ...]]] = {
         "curriculum: {stages: {easy: {budget: {kind: free}}}}",
         3,
         "curriculum.stages.easy.budget",
-        ("'fixed', 'coupled'",),
+        ("'fixed', 'ramp', 'coupled'",),
     ),
     "key of another kind": (
         "curriculum: {stages: {easy: {budget: {kappa: 1.1}}}}",
@@ -190,7 +190,7 @@ WRONG: dict[str, tuple[str, int, str, tuple[str, ...]]] = {
         "curriculum: {stages: {easy: {exit: {kind: recognition, max_steps: 4, every_steps: 1}}}}",
         3,
         "curriculum.stages.easy.exit.kind",
-        ("need steps",),
+        ("need no recognition for", "use kind: steps"),
     ),
     "stale without correction": (
         "rollout: {max_lag: 1}",

@@ -1,0 +1,24 @@
+"""The ledger while the loop runs: written after every round, held against the caps."""
+
+import json
+
+from e3mega.loop.jobs import Jobs
+from e3mega.loop.state import LoopState
+from e3mega.plan.planfile import StagePlan
+from e3mega.rollout.ledger import Intent, check_caps
+
+
+def write_ledger(jobs: Jobs, state: LoopState, stage: StagePlan) -> None:
+    """Log the run's counts and each stage's; RecordError when a sum does not hold."""
+    stages = {name: json.loads(each.to_json()) for name, each in state.ledgers.items()}
+    total = json.loads(state.ledger.to_json())
+    jobs.metrics.write("ledger", version=state.version, stage=stage.name, **total, stages=stages)
+    for name, each in state.ledgers.items():
+        each.check(is_drained=name != stage.name)
+
+
+def check_intent(jobs: Jobs, state: LoopState, stage: StagePlan, intent: Intent) -> None:
+    """E3Error when the work that is about to begin could pass a cap of the stage or the run."""
+    check_caps(state.ledger, jobs.plan.caps, intent, whose="curriculum.caps")
+    ledger = state.ledger_of(stage.name)
+    check_caps(ledger, stage.caps, intent, whose=f"curriculum.stages.{stage.name}.caps")
