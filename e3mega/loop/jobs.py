@@ -52,7 +52,7 @@ class Jobs:
 
     def sampler(self, stage_index: int) -> Sampler:
         """What samples for a stage: it marks with the stage's task."""
-        return Sampler(self.tier, self.tasks[stage_index].mark)
+        return Sampler(self.tier, self.tasks[stage_index].judge)
 
     @asynccontextmanager
     async def learner_turn(self) -> AsyncGenerator[None]:

@@ -44,7 +44,7 @@ async def run_loop(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWr
         GenerationClient(
             address_file=paths.address(replica),
             key=paths.key.read_text().strip(),
-            end_token_ids=(tasks[0].end_token_id,),
+            end_token_ids=tasks[0].end_token_ids,
             deadline_s=plan.stages[0].generation.request_deadline_s,
         )
         for replica in range(plan.layout.generation.num_replicas)
@@ -65,8 +65,8 @@ async def run_loop(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWr
         await Controller(jobs, state).run()
     finally:
         jobs.tier.close()
-        for server in servers:
-            await server.close()
+        for each in (*servers, *tasks):
+            await each.close()
 
 
 def main(argv: list[str]) -> int:

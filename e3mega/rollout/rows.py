@@ -21,6 +21,7 @@ from e3mega.rollout.records import (
     VersionSpan,
 )
 from e3mega.rollout.whole_file import write_whole
+from e3mega.tasks.failure import Failure
 from e3mega.tasks.interface import Marks, Prompt
 
 SCHEMA = pa.schema(
@@ -42,6 +43,7 @@ SCHEMA = pa.schema(
         ("num_missed_hits", pa.int64()),
         ("solved_at", pa.int64()),
         ("attempts_at", pa.list_(pa.int64())),
+        ("failure", pa.string()),
         ("finish_reason", pa.string()),
         ("prompt_token_ids", pa.list_(pa.int32())),
         ("token_ids", pa.list_(pa.int32())),
@@ -81,6 +83,7 @@ def _row(rollout: Rollout, request: GroupRequest, text: Callable[[Sequence[int]]
         "num_missed_hits": marks.num_missed_hits,
         "solved_at": marks.solved_at,
         "attempts_at": marks.attempts_at,
+        "failure": marks.failure.value,
         "finish_reason": completion.finish_reason.value,
         "prompt_token_ids": request.prompt.token_ids,
         "token_ids": completion.token_ids,
@@ -152,6 +155,7 @@ def _rollout(row: Row) -> Rollout:
             num_missed_hits=row["num_missed_hits"],
             solved_at=row["solved_at"],
             attempts_at=tuple(row["attempts_at"]),
+            failure=Failure(row["failure"]),
         ),
     )
 

@@ -1,7 +1,7 @@
 """Samples the groups of a round from the tier and keeps each as it finishes."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from e3mega.rollout.buffer import GroupStore
 from e3mega.rollout.records import Completion, Group, GroupRequest, Rollout
 from e3mega.tasks.interface import Marks, Prompt
 
-Mark = Callable[[Prompt, Sequence[int]], Marks]
+Judge = Callable[[Prompt, Sequence[int]], Awaitable[Marks]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class Sampler:
     unblocked by its answers.
     """
 
-    def __init__(self, tier: Generator, mark: Mark) -> None:
+    def __init__(self, tier: Generator, judge: Judge) -> None:
         self._tier = tier
-        self._mark = mark
+        self._judge = judge
 
     async def sample(self, requests: Sequence[GroupRequest], store: GroupStore) -> SampledRound:
         """Finish every request; groups that the store already holds are not generated again.
@@ -85,8 +85,11 @@ class Sampler:
                 f"{len(answer.completions)} samples came for prompt {request.index}; "
                 f"{request.num_samples} were asked for"
             )
-        rollouts = tuple(
-            Rollout(completion, self._mark(request.prompt, completion.token_ids))
+        # In order: the groups in work keep the grading workers busy, and a verdict that needs no
+        # worker lets nothing come between an answer and its journal.
+        marks = [
+            await self._judge(request.prompt, completion.token_ids)
             for completion in answer.completions
-        )
+        ]
+        rollouts = tuple(map(Rollout, answer.completions, marks))
         return Group(request, rollouts), answer.num_resent

@@ -48,7 +48,7 @@ def _write(plan: Plan, resolved_text: str, paths: RunPaths) -> None:
     write_whole(paths.resolved, resolved_text.encode())
     paths.model_dir.mkdir(exist_ok=True)
     task = build_task(plan.stages[0].task, plan.seed)
-    config = {**hf_config(plan.model), "eos_token_id": task.end_token_id}
+    config = {**hf_config(plan.model), "eos_token_id": task.end_token_ids[0]}
     write_whole(paths.model_config, (json.dumps(config, indent=2) + "\n").encode())
     task.write_tokenizer(paths.model_dir)
     write_whole(paths.plan, plan_to_json(plan).encode())

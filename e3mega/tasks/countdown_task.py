@@ -37,7 +37,7 @@ class CountdownTask:
     def __init__(self, options: CountdownOptions, seed: int) -> None:
         self._tokenizer = WordTokenizer(vocabulary(options))
         self._verifier = CountdownVerifier(self._tokenizer, options.num_numbers)
-        self.end_token_id = self._tokenizer.id_of[END]
+        self.end_token_ids = (self._tokenizer.id_of[END],)
         split = split_problems(options, seed)
         halves = (Half.EASY, Half.HARD) if options.half is Half.ALL else (options.half,)
         self._training = [(half, p) for half in halves for p in split.training[half]]
@@ -125,6 +125,13 @@ class CountdownTask:
         """Verify a completion; never raises on what a model wrote."""
         numbers, target = self._read(prompt.problem)
         return self._verifier.mark(numbers, target, token_ids)
+
+    async def judge(self, prompt: Prompt, token_ids: Sequence[int]) -> Marks:
+        """The marks; the verifier is exact and quick, so no worker is asked."""
+        return self.mark(prompt, token_ids)
+
+    async def close(self) -> None:
+        """Nothing to end."""
 
     def text(self, token_ids: Sequence[int]) -> str:
         """The tokens as words."""

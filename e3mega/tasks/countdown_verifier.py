@@ -14,6 +14,7 @@ from fractions import Fraction
 from e3mega.tasks.arithmetic import NotAnExpression, exact_value
 from e3mega.tasks.countdown_language import END, HIT, MISS, OPERATORS
 from e3mega.tasks.countdown_problems import apply
+from e3mega.tasks.failure import Failure
 from e3mega.tasks.interface import Marks
 from e3mega.tasks.word_tokenizer import WordTokenizer
 
@@ -109,4 +110,5 @@ class CountdownVerifier:
             num_missed_hits=sum(a.is_hit and not a.is_claimed for a in attempts),
             solved_at=len(ids) if is_right else None,
             attempts_at=tuple(attempt.end for attempt in attempts),
+            failure=Failure.NONE if has_ended else Failure.UNFINISHED,
         )

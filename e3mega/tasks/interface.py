@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from e3mega.tasks.failure import Failure
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -37,6 +39,8 @@ class Marks:
     the completion cut at budget B is ``solved_at is not None and solved_at <= B``."""
     attempts_at: tuple[int, ...]
     """Tokens after which each attempt is complete, ascending."""
+    failure: Failure
+    """Why the completion could not be graded; it earns nothing then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ class Probe:
 class Task(Protocol):
     """Deterministic in its options and seed; every method may be called in any order."""
 
-    end_token_id: int
+    end_token_ids: tuple[int, ...]
+    """Tokens that end a completion."""
 
     @property
     def num_training(self) -> int:
@@ -91,7 +96,18 @@ class Task(Protocol):
         ...
 
     def mark(self, prompt: Prompt, token_ids: Sequence[int]) -> Marks:
-        """Verify a completion; never raises on what a model wrote."""
+        """What can be read off a completion at once; never raises on what a model wrote.
+
+        The reward is 0 where only a grading worker can tell.
+        """
+        ...
+
+    async def judge(self, prompt: Prompt, token_ids: Sequence[int]) -> Marks:
+        """The marks with the reward, from a grading worker where the task needs one."""
+        ...
+
+    async def close(self) -> None:
+        """End the grading workers; called once, when nothing is judged any more."""
         ...
 
     def text(self, token_ids: Sequence[int]) -> str:

@@ -16,4 +16,4 @@ def test_transformers_loads_the_tokenizer(tmp_path: Path) -> None:
         ids = task.trace(index).token_ids
         assert tuple(loaded(task.text(ids))["input_ids"]) == ids
         assert loaded.decode(ids) == task.text(ids)
-    assert (loaded.eos_token_id, loaded.pad_token_id) == (task.end_token_id, 0)
+    assert (loaded.eos_token_id, loaded.pad_token_id) == (task.end_token_ids[0], 0)

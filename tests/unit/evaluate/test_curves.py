@@ -15,6 +15,7 @@ from e3mega.rollout.records import (
     GroupRequest,
     Rollout,
 )
+from e3mega.tasks.failure import Failure
 from e3mega.tasks.interface import Marks, Prompt
 
 
@@ -29,7 +30,7 @@ def make_group(index: int, samples: list[tuple[int, FinishReason, int | None]]) 
         tuple(
             Rollout(
                 Completion((1,) * length, (-0.5,) * length, reason, ()),
-                Marks(float(solved is not None), 3, 3, 1, 0, 0, solved, (10,)),
+                Marks(float(solved is not None), 3, 3, 1, 0, 0, solved, (10,), Failure.NONE),
             )
             for length, reason, solved in samples
         ),

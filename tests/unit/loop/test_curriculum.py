@@ -97,7 +97,7 @@ class EasyThird:
     def __getattr__(self, name: str) -> object:
         return getattr(self._task, name)
 
-    def mark(self, prompt: Prompt, token_ids: Sequence[int]) -> Marks:
+    async def judge(self, prompt: Prompt, token_ids: Sequence[int]) -> Marks:
         is_easy = crc32(prompt.problem.encode()) % 3 == 0
         return replace(self._task.mark(prompt, token_ids), reward=float(is_easy))
 

@@ -20,6 +20,7 @@ from e3mega.rollout.records import (
     VersionSpan,
 )
 from e3mega.rollout.rows import read_groups
+from e3mega.tasks.failure import Failure
 from e3mega.tasks.interface import Marks, Prompt
 
 
@@ -40,7 +41,7 @@ def make_group(index: int) -> Group:
             FinishReason.STOP if sample else FinishReason.LENGTH,
             (VersionSpan(4, 0, length),),
         )
-        marks = Marks(float(sample), 2, 1, 1, 0, 1, 20 if sample else None, (10, 20))
+        marks = Marks(float(sample), 2, 1, 1, 0, 1, 20 if sample else None, (10, 20), Failure.NONE)
         rollouts.append(Rollout(completion, marks))
     return Group(make_request(index), tuple(rollouts))
 

@@ -8,6 +8,7 @@ from e3mega.tasks.catalog import build_task
 from e3mega.tasks.countdown import CountdownOptions
 from e3mega.tasks.countdown_language import vocabulary
 from e3mega.tasks.countdown_verifier import is_answer_right
+from e3mega.tasks.failure import Failure
 from e3mega.tasks.interface import Marks, Prompt
 from e3mega.tasks.word_tokenizer import WordTokenizer
 
@@ -35,6 +36,7 @@ def test_a_miss_then_a_hit_then_the_answer() -> None:
         num_missed_hits=0,
         solved_at=30,
         attempts_at=(10, 20),
+        failure=Failure.NONE,
     )
 
 

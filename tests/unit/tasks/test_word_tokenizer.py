@@ -23,7 +23,7 @@ def test_texts_come_back_through_the_files(tmp_path: Path) -> None:
             text = task.text(ids)
             assert tuple(loaded.encode(text).ids) == ids
             assert loaded.decode(list(ids), skip_special_tokens=False) == text
-    assert loaded.token_to_id("<end>") == task.end_token_id
+    assert loaded.token_to_id("<end>") == task.end_token_ids[0]
     assert loaded.encode("numbers banana").ids[1] == loaded.token_to_id("<unk>")
 
 
