@@ -1,6 +1,7 @@
 """What a job computes on: device type, collective backend, and this process's place among ranks."""
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 CPU = "cpu"
@@ -37,3 +38,18 @@ def torch_device_type(is_gpu: bool) -> str:
 def collective_backend(device_type: str) -> str:
     """The torch.distributed backend of a device type."""
     return _BACKENDS[device_type]
+
+
+def visible_devices(environment: Mapping[str, str], numbers: Sequence[int]) -> dict[str, str]:
+    """The variable that shows a job these of the GPUs that the environment shows; none for all.
+
+    Example: ``visible_devices({"CUDA_VISIBLE_DEVICES": "4,5"}, (1,))`` shows GPU 5.
+    """
+    if not numbers:
+        return {}
+    shown = environment.get(_VISIBLE)
+    names = shown.split(",") if shown else [str(number) for number in range(max(numbers) + 1)]
+    return {_VISIBLE: ",".join(names[number] for number in numbers)}
+
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"

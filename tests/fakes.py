@@ -48,10 +48,11 @@ class FakeServer:
         if self.restart_s is None and self.num_started > 1:
             raise TierError("it was not started again")
 
-    def forget(self) -> None:
+    def forget(self) -> int | None:
         """The next process has no weights."""
         self.num_started += 1
         self.served = -1
+        return self.num_started - 1
 
     async def generate(self, request: GroupRequest) -> tuple[Completion, ...]:
         """Cut traces: some end, some are truncated."""

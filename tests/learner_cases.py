@@ -9,6 +9,7 @@ from e3mega.plan.planfile import BudgetPlan, Plan, ServerPlan, StagePlan
 from e3mega.rollout.batch import PackedBatch
 from e3mega.rollout.packing import pack
 from e3mega.rollout.records import TrainSequence
+from e3mega.spec.schema.cluster import ClusterOptions
 from e3mega.spec.schema.curriculum import StageMode
 from e3mega.spec.schema.evaluation import EvaluationOptions
 from e3mega.spec.schema.generation import GenerationOptions
@@ -82,6 +83,7 @@ def tiny_plan(
         num_parameters=0,
         sync_bytes=0,
         warnings=(),
+        cluster=ClusterOptions(),
     )
 
 

@@ -40,9 +40,13 @@ class GenerationClient:
         self._address = ""
         self._forgotten = ""
 
-    def forget(self) -> None:
-        """Never talk to the process that answered so far; wait for one that is started anew."""
+    def forget(self) -> int | None:
+        """Never talk to the process that answered so far, but wait for one that is started anew.
+
+        Gives the id of the process; None when none answered.
+        """
         self._url, self._forgotten = "", self._address
+        return json.loads(self._address)["pid"] if self._address else None
 
     async def wait_until_ready(self, deadline_s: float) -> None:
         """Return when the server answers; unblocked by its address file and its health route."""

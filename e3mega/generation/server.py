@@ -1,6 +1,6 @@
 """The job of one generation server: turns the plan into vLLM's arguments and becomes vLLM.
 
-``python -m e3mega.generation.server RUN_DIR REPLICA``.
+``python -m e3mega.generation.server RUN_DIR REPLICA HOST``; it listens on a free port of HOST.
 """
 
 import json
@@ -17,11 +17,12 @@ from e3mega.weights.engines.messages import BACKEND
 GUARD = "e3mega.vllm_plugin.guard.Guard"
 
 
-def vllm_arguments(plan: Plan, paths: RunPaths) -> list[str]:
+def vllm_arguments(plan: Plan, paths: RunPaths, host: str) -> list[str]:
     """Arguments of stock vLLM for this plan: weights come from the learner."""
     return [
         *server_arguments(
             paths.model_dir,
+            host=host,
             dtype=plan.model.precision.value,
             server=plan.server,
             layout=plan.layout.generation,
@@ -37,6 +38,7 @@ def vllm_arguments(plan: Plan, paths: RunPaths) -> list[str]:
 def server_arguments(
     model_dir: Path,
     *,
+    host: str,
     dtype: str,
     server: ServerPlan,
     layout: GenerationLayout,
@@ -49,7 +51,7 @@ def server_arguments(
         "--served-model-name",
         "policy",
         "--host",
-        "127.0.0.1",
+        host,
         "--port",
         "0",
         "--dtype",
@@ -89,12 +91,13 @@ def server_arguments(
 
 def main(argv: list[str]) -> None:
     """Become the server; the address file of an earlier attempt is removed first."""
-    paths, replica = RunPaths(Path(argv[0])), int(argv[1])
+    paths, replica, host = RunPaths(Path(argv[0])), int(argv[1]), argv[2]
     plan = read_plan(paths.plan)
     paths.address(replica).unlink(missing_ok=True)
     start = plan.stages[0].generation.server_start.value
     command = [sys.executable, "-m", "e3mega.vllm_plugin.main"]
-    rest = [str(paths.key), str(paths.address(replica)), start, *vllm_arguments(plan, paths)]
+    arguments = vllm_arguments(plan, paths, host)
+    rest = [str(paths.key), str(paths.address(replica)), start, *arguments]
     os.execv(sys.executable, [*command, *rest])
 
 

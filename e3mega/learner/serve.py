@@ -1,5 +1,6 @@
 """The learner's life in one process: build, fill the weights, obey commands."""
 
+import json
 import sys
 import time
 
@@ -41,7 +42,9 @@ def serve(plan: Plan, paths: RunPaths, attempt: int) -> None:
         except E3Error as error:
             if receiver is not None:
                 receiver.reply(Reply(command.index, error=str(error)))
-            sys.exit(f"learner: world rank {grid.process.world_rank}: {error}")
+            reason = f"learner: world rank {grid.process.world_rank}: {error}"
+            print(json.dumps({"reason": reason}), file=sys.stderr)
+            sys.exit(1)
         if receiver is not None:
             receiver.reply(reply)
     destroy_parallel()

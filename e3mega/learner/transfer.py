@@ -83,7 +83,9 @@ class Transfer:
             address = json.loads(text)
             host, port = address["host"], address["port"]
             clients.append(KeyedClient(_name(replica), host, port, key=key, deadline_s=deadline_s))
-        info = SharedMemoryTrainerInfo(rank=0, folder=str(self._paths.shared_memory))
+        is_one_machine = self._plan.num_nodes == 1
+        folder = self._paths.shared_memory if is_one_machine else self._paths.transfer
+        info = SharedMemoryTrainerInfo(rank=0, folder=str(folder))
         # A WeightSource in all but its base class, so that other ranks do not load vLLM.
         source: Any = self._source
         engine = WeightTransferTrainerFactory.trainer_init(

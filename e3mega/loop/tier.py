@@ -32,8 +32,11 @@ class Server(Protocol):
         """Log-probability of each token but the first, in nats, at temperature 1."""
         ...
 
-    def forget(self) -> None:
-        """Never talk to the process that answered so far; wait for one that is started anew."""
+    def forget(self) -> int | None:
+        """Never talk to the process that answered so far, but wait for one that is started anew.
+
+        Gives the id of the process; None when none answered.
+        """
         ...
 
 
@@ -120,10 +123,12 @@ class Tier:
         replica.state = ReplicaState.STARTING
         replica.is_lost.set()
         replica.is_lost = asyncio.Event()
-        replica.server.forget()
-        self._last_loss = reason
-        self._metrics.write("server_lost", server=replica.index, reason=reason)
+        self._note_loss(replica, reason, replica.server.forget())
         self._await_start(replica)
+
+    def _note_loss(self, replica: Replica, reason: str, pid: int | None) -> None:
+        self._last_loss = reason
+        self._metrics.write("server_lost", server=replica.index, reason=reason, pid=pid)
 
     async def generate(self, request: GroupRequest) -> Answer:
         """All samples of one prompt, from whichever replica gives them.
@@ -179,8 +184,7 @@ class Tier:
                 await self._fail(error)
                 return
             except TierError as error:
-                self._last_loss = str(error)
-                self._metrics.write("server_lost", server=replica.index, reason=str(error))
+                self._note_loss(replica, str(error), None)
         replica.state = ReplicaState.READY
         await self._notify()
         if self.on_ready is not None:

@@ -32,9 +32,27 @@ class RunPaths:
         return self.run_dir / "run.lock"
 
     @property
-    def segments(self) -> Path:
-        """Names of the shared memory segments that the live jobs have mapped, one a line."""
-        return self.run_dir / "segments.txt"
+    def nodes(self) -> Path:
+        """What the supervisors of the nodes tell each other."""
+        return self.run_dir / "nodes"
+
+    def segments(self, node: int) -> Path:
+        """Names of the shared memory segments that a node's jobs have mapped, one a line."""
+        return self.nodes / f"segments_{node}.txt"
+
+    def node_report(self, node: int) -> Path:
+        """What a node's supervisor last reported."""
+        return self.nodes / f"node_{node}.json"
+
+    @property
+    def order(self) -> Path:
+        """What node 0 wants of all nodes."""
+        return self.nodes / "order.json"
+
+    @property
+    def stop_request(self) -> Path:
+        """There while someone wants the run to leave at a checkpoint."""
+        return self.run_dir / "stop"
 
     @property
     def model_dir(self) -> Path:
@@ -97,6 +115,10 @@ class RunPaths:
         """Where a generation server listens, written by the server's process."""
         return self.run_dir / "addresses" / f"generation_{replica}.json"
 
+    def learner_address(self, attempt: int) -> Path:
+        """Where the learner's ranks of several nodes meet."""
+        return self.run_dir / "addresses" / f"learner_{attempt:03d}.json"
+
     def batch(self, stage: str, step: int) -> Path:
         """The batch that the optimizer step with this global number consumes."""
         return self.batches / stage / f"step_{step:06d}.safetensors"
@@ -131,6 +153,11 @@ class RunPaths:
         """Weights on their way to servers of this machine; removed at the end of a run."""
         digest = hashlib.sha256(str(self.run_dir.resolve()).encode()).hexdigest()[:16]
         return Path("/dev/shm") / f"e3mega-{digest}"
+
+    @property
+    def transfer(self) -> Path:
+        """Weights on their way to servers of other machines."""
+        return self.run_dir / "transfer"
 
 
 MANIFEST = "manifest.json"

@@ -10,6 +10,7 @@ from e3mega.curriculum.options import Budget, DataOptions, Exit, TokenCaps
 from e3mega.errors import RecordError
 from e3mega.families.geometry import ModelOptions
 from e3mega.objective.options import LossOptions
+from e3mega.spec.schema.cluster import ClusterOptions
 from e3mega.spec.schema.curriculum import StageMode
 from e3mega.spec.schema.evaluation import EvaluationOptions
 from e3mega.spec.schema.generation import GenerationOptions
@@ -33,10 +34,10 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
-    """One process group of one role.
+    """The processes of one role on one node.
 
     ``{run_dir}`` in argv stands for the run folder. Example:
-    ``JobPlan("loop", Role.LOOP, ("python", "-m", "e3mega.loop.wiring", "{run_dir}"), {}, ())``.
+    ``JobPlan("loop", Role.LOOP, ("python", "-m", "e3mega.loop.wiring", "{run_dir}"), {}, 0)``.
     """
 
     name: str
@@ -44,6 +45,10 @@ class JobPlan:
     argv: tuple[str, ...]
     env: dict[str, str]
     num_devices: int
+    node: int = 0
+    """Number of the node that it runs on."""
+    devices: tuple[int, ...] = ()
+    """Numbers of the GPUs of its node that it may use; empty when it sees all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,17 @@ class Plan:
     sync_bytes: int
     """Bytes of one weight sync: every HF-named tensor once."""
     warnings: tuple[str, ...]
+    cluster: ClusterOptions
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes that jobs stand on."""
+        return 1 + max((job.node for job in self.jobs), default=0)
+
+    @property
+    def num_servers(self) -> int:
+        """Replicas of the generation tier."""
+        return sum(job.role is Role.GENERATION for job in self.jobs)
 
 
 _ADAPTER = TypeAdapter(Plan)

@@ -110,11 +110,16 @@ def _servers(plan: Plan) -> Table:
 
 
 def _jobs(plan: Plan) -> Table:
-    table = _table("jobs", "job", "role", "module", "threads ", "GPUs ")
+    table = _table("jobs", "job", "role", "module", "threads ", "GPUs ", "node ")
     for job in plan.jobs:
         module = job.argv[len(job.argv) - 1 - job.argv[::-1].index("-m") + 1]
         table.add_row(
-            job.name, job.role.value, module, job.env["OMP_NUM_THREADS"], str(job.num_devices)
+            job.name,
+            job.role.value,
+            module,
+            job.env["OMP_NUM_THREADS"],
+            str(job.num_devices),
+            str(job.node),
         )
     return table
 

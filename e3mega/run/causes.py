@@ -63,6 +63,11 @@ def log_cause(log: Path, start: int) -> str:
     return rank or (lines[-1] if len(lines) > 1 else "")
 
 
+def has_stated_reason(log: Path, start: int) -> bool:
+    """Whether the job itself said why it left; started again, it would say so again."""
+    return any(_stated_reason(line) for line in log_tail(log, start))
+
+
 def _stated_reason(line: str) -> str:
     """The reason of a line such as ``{"reason": "..."}``, which our jobs end with."""
     if not line.startswith('{"reason"'):

@@ -1,7 +1,9 @@
 """The environment of a job: an allow-list of the user's, with the job's own over it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+
+from e3mega.device import visible_devices
 
 # A job must not depend on what else stands in the shell that started the run.
 ALLOWED = (
@@ -27,15 +29,21 @@ ALLOWED = (
     "*_VISIBLE_DEVICES",
     "NVIDIA_*",
     "NCCL_*",
+    "GLOO_SOCKET_IFNAME",
 )
 
 
-def job_environment(users: Mapping[str, str], jobs: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a job is started with; the job's own win."""
+def job_environment(
+    users: Mapping[str, str], jobs: Mapping[str, str], devices: Sequence[int] = ()
+) -> dict[str, str]:
+    """The variables that a job is started with; the job's own win.
+
+    ``devices`` are numbers of GPUs among those that the user's environment shows.
+    """
     kept = {
         name: value
         for name, value in users.items()
         if any(fnmatchcase(name, pattern) for pattern in ALLOWED)
     }
     # Logs are read while the job runs.
-    return {**kept, "PYTHONUNBUFFERED": "1", **jobs}
+    return {**kept, "PYTHONUNBUFFERED": "1", **jobs, **visible_devices(users, devices)}

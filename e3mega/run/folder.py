@@ -47,18 +47,21 @@ def take_lock(paths: RunPaths) -> int:
 
 
 def clear_leftovers(paths: RunPaths) -> None:
-    """Remove what an attempt that was killed may have left: addresses and shared memory."""
+    """Remove what an attempt that was killed may have left: addresses, orders, shared memory."""
     shutil.rmtree(paths.address(0).parent, ignore_errors=True)
-    remove_shared_memory(paths)
+    remove_shared_memory(paths, 0)
+    paths.order.unlink(missing_ok=True)
+    paths.stop_request.unlink(missing_ok=True)
 
 
-def remove_shared_memory(paths: RunPaths) -> None:
-    """Free weights on their way to servers, and segments of jobs that were killed.
+def remove_shared_memory(paths: RunPaths, node: int) -> None:
+    """Free weights on their way to servers, and segments of a node's jobs that were killed.
 
-    No process of the run may be alive.
+    No process of the run may be alive on the node.
     """
     shutil.rmtree(paths.shared_memory, ignore_errors=True)
-    remove_segments(paths.segments)
+    shutil.rmtree(paths.transfer, ignore_errors=True)
+    remove_segments(paths.segments(node))
 
 
 def disk_warning(run_dir: Path) -> list[str]:

@@ -17,7 +17,7 @@ import psutil
 
 from e3mega.run.processes import adopt_orphans, die_with_parent, kill_descendants
 
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 _NUM_PATIENT_SIGNALS = 3
 
 

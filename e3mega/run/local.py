@@ -1,7 +1,9 @@
 """Runs a plan on this machine: makes or opens the run folder and starts its supervisor."""
 
 import os
+import socket
 import sys
+import time
 from pathlib import Path
 
 from e3mega.errors import E3Error
@@ -57,12 +59,13 @@ def resume_run(run_dir: Path) -> int:
 
 def _supervised(paths: RunPaths, lock: int) -> int:
     """Run the supervisor under the lock, and speak for it if it was killed."""
-    argv = ("e3mega.run.supervisor", str(paths.run_dir))
+    launch = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
+    argv = ("e3mega.run.supervisor", str(paths.run_dir), "0", launch)
     status = run_guarded(argv, keep_open=(lock,))
     if status >= 0:
         return status
     reason = f"the supervisor {exit_words(status)}"
-    remove_shared_memory(paths)
+    remove_shared_memory(paths, 0)
     if paths.exit_reason.exists():
         end_attempt(paths.exit_reason, reason=reason, exit_code=end_by_signal(-status))
     print(f"the run can be resumed: e3mega resume {shown(paths.run_dir)}", file=sys.stderr)

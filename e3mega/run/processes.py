@@ -92,11 +92,8 @@ def living_descendants(spare: Collection[int] = ()) -> list[psutil.Process]:
 
 
 def stop_jobs(jobs: Sequence[RunningJob], *, grace_s: float, is_urgent: Callable[[], bool]) -> None:
-    """End the jobs and everything they started; returns when no process of theirs runs.
-
-    SIGTERM to each job's process group; after ``grace_s`` seconds, or as soon as it is urgent,
-    SIGKILL to all that is left.
-    """
+    """End the jobs themselves: SIGTERM to each one's process group, and SIGKILL after ``grace_s``
+    seconds, or as soon as it is urgent."""
     for job in jobs:
         if job.process.poll() is None:
             _signal_group(job.process.pid, signal.SIGTERM)
@@ -105,7 +102,25 @@ def stop_jobs(jobs: Sequence[RunningJob], *, grace_s: float, is_urgent: Callable
         if is_urgent() or time.monotonic() >= deadline:
             break
         time.sleep(POLL_S)
-    kill_descendants(jobs)
+    for job in jobs:
+        if job.process.poll() is None:
+            _signal_group(job.process.pid, signal.SIGKILL)
+            job.process.wait(KILL_DEADLINE_S)
+
+
+def descendants_of(pid: int) -> list[psutil.Process]:
+    """All processes below one; none when it has ended."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill_all(processes: Sequence[psutil.Process]) -> None:
+    """SIGKILL those of the processes that still run, and wait for their end."""
+    for process in processes:
+        _kill(process)
+    psutil.wait_procs(list(processes), timeout=KILL_DEADLINE_S)
 
 
 def kill_descendants(jobs: Sequence[RunningJob] = (), spare: Collection[int] = ()) -> None:

@@ -19,11 +19,12 @@ from e3mega.errors import TierError
 from e3mega.generation.client import GenerationClient
 from e3mega.generation.model_folder import ModelFolder
 from e3mega.generation.server import server_arguments
-from e3mega.plan.compile import server_environment
+from e3mega.plan.jobs import server_environment
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import ServerPlan
 from e3mega.run.causes import exit_words, log_cause
 from e3mega.run.environment import job_environment
+from e3mega.run.meeting import LOOPBACK
 from e3mega.run.processes import RunningJob, start_job
 from e3mega.spec.schema.generation import GenerationOptions
 from e3mega.spec.schema.layout import GenerationLayout
@@ -103,6 +104,7 @@ def _start(order: TierOrder, paths: RunPaths, replica: int) -> RunningJob:
     layout, generation = order.layout, order.generation
     arguments = server_arguments(
         order.model.path.resolve(),
+        host=LOOPBACK,
         # Not "auto", by which vLLM halves the precision of float32 weights.
         dtype=order.model.dtype,
         server=_sizes(order),

@@ -6,6 +6,10 @@ from enum import Enum
 
 from e3mega.plan.planfile import Role
 
+LEFT_STATUS = 75
+"""Exit status of a loop, and of a run, that left at a checkpoint as it was asked (EX_TEMPFAIL)."""
+_GOOD = (0, LEFT_STATUS)
+
 LEAVING_GRACE_S = 30.0
 """Longest wait for the learner after the loop has left, and the other way round."""
 
@@ -29,6 +33,8 @@ class Verdict(Enum):
     """Nothing ended that should not."""
     DONE = "done"
     """The loop and the learner left with status 0."""
+    LEFT = "left"
+    """The loop took a checkpoint and left because it was asked to, the learner with it."""
     FAILED = "failed"
     """A job ended that was still needed, or one stays that should have left."""
 
@@ -37,17 +43,24 @@ def judge(states: Sequence[JobState]) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict, and when it is FAILED the jobs to blame, likeliest first."""
     is_loop_done = _has_left(states, Role.LOOP)
     is_learner_done = _has_left(states, Role.LEARNER)
-    blamed = [state for state in states if _is_unexpected(state, is_loop_done)]
+    # One server of several may be missing: its work goes to the others.
+    is_tier_gone = all(s.status is not None for s in states if s.role is Role.GENERATION)
+    blamed = [
+        state
+        for state in states
+        if _is_unexpected(state, is_server_needed=is_tier_gone and not is_loop_done)
+    ]
     if blamed:
         # What was killed from outside explains the errors of those that talked to it.
         ordered = sorted(blamed, key=lambda state: (not _was_killed(state), -state.ended_s))
         return Verdict.FAILED, tuple(state.name for state in ordered)
     if is_loop_done and is_learner_done:
-        return Verdict.DONE, ()
+        has_left = any(state.status == LEFT_STATUS for state in states)
+        return Verdict.LEFT if has_left else Verdict.DONE, ()
     late = [
         state
         for state in states
-        if state.status == 0 and state.role is not Role.GENERATION
+        if state.status in _GOOD and state.role is not Role.GENERATION
         if state.ended_s > LEAVING_GRACE_S
     ]
     if late:
@@ -56,15 +69,15 @@ def judge(states: Sequence[JobState]) -> tuple[Verdict, tuple[str, ...]]:
 
 
 def _has_left(states: Sequence[JobState], role: Role) -> bool:
-    return all(state.status == 0 for state in states if state.role is role)
+    return all(state.status in _GOOD for state in states if state.role is role)
 
 
-def _is_unexpected(state: JobState, is_loop_done: bool) -> bool:
+def _is_unexpected(state: JobState, *, is_server_needed: bool) -> bool:
     if state.status is None:
         return False
     if state.role is Role.GENERATION:
-        return not is_loop_done
-    return state.status != 0
+        return is_server_needed
+    return state.status not in _GOOD
 
 
 def _was_killed(state: JobState) -> bool:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from e3mega.errors import Problem
+from e3mega.spec.cluster_rules import CLUSTER_RULES
 from e3mega.spec.findings import Finding, as_problem
 from e3mega.spec.layout_rules import LAYOUT_RULES
 from e3mega.spec.model_rules import MODEL_RULES
@@ -105,6 +106,7 @@ def server_args_are_vllms(options: RunOptions) -> Iterator[Finding]:
 _RULES: tuple[Callable[[RunOptions], Iterator[Finding]], ...] = (
     names_can_be_folders,
     order_names_each_stage_once,
+    *CLUSTER_RULES,
     *LAYOUT_RULES,
     *MODEL_RULES,
     servers_serve_all_stages,

@@ -14,11 +14,11 @@ from e3mega.vllm_plugin import guard
 from e3mega.vllm_plugin.die_with_parent import die_with_parent
 
 
-def write_address(path: Path, port: int) -> None:
+def write_address(path: Path, host: str, port: int) -> None:
     """Tell where the server listens, by rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps({"host": "127.0.0.1", "port": port, "pid": os.getpid()}))
+    partial.write_text(json.dumps({"host": host, "port": port, "pid": os.getpid()}))
     partial.rename(path)
 
 
@@ -52,7 +52,7 @@ async def serve(arguments: list[str], address_file: Path) -> None:
     assert args is not None, "the parser leaves the process when it cannot parse"
     validate_parsed_serve_args(args)
     listen_address, sock = setup_server(args, reuse_port=False)
-    write_address(address_file, sock.getsockname()[1])
+    write_address(address_file, args.host, sock.getsockname()[1])
     await run_server_worker(listen_address, sock, args)
 
 

@@ -3,6 +3,7 @@
 from e3mega.families.geometry import ModelOptions
 from e3mega.objective.options import LossOptions
 from e3mega.options import NonNegative, Options, Positive
+from e3mega.spec.schema.cluster import ClusterOptions
 from e3mega.spec.schema.curriculum import CurriculumOptions
 from e3mega.spec.schema.evaluation import EvaluationOptions
 from e3mega.spec.schema.generation import GenerationOptions
@@ -57,3 +58,5 @@ class RunOptions(Options):
     """When checkpoints are taken."""
     logging: LoggingOptions = LoggingOptions()
     """What is logged."""
+    cluster: ClusterOptions = ClusterOptions()
+    """The nodes that jobs stand on."""

@@ -95,8 +95,9 @@ def test_jobs_are_the_servers_the_learner_and_the_loop(tmp_path: Path) -> None:
         Role.LEARNER,
         Role.LOOP,
     ]
-    assert [job.argv[-1] for job in plan.jobs] == ["0", "1", "{attempt}", "{attempt}"]
-    assert plan.jobs[1].argv[-2] == "{run_dir}"
+    assert [job.argv[-1] for job in plan.jobs[2:]] == ["{attempt}", "{attempt}"]
+    assert [job.argv[-2:] for job in plan.jobs[:2]] == [("0", "{address}"), ("1", "{address}")]
+    assert plan.jobs[1].argv[-3] == "{run_dir}"
     assert plan.jobs[1].env["OMP_NUM_THREADS"] == "3"
     assert "--nproc-per-node=12" in plan.jobs[2].argv
     assert [job.num_devices for job in plan.jobs] == [0, 0, 0, 0]

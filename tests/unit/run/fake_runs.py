@@ -13,6 +13,7 @@ from e3mega.curriculum.options import FixedBudget, StepsExit
 from e3mega.families.geometry import Family, ModelOptions
 from e3mega.objective.options import LossOptions
 from e3mega.plan.planfile import BudgetPlan, JobPlan, Plan, Role, ServerPlan, StagePlan
+from e3mega.spec.schema.cluster import ClusterOptions
 from e3mega.spec.schema.curriculum import StageMode
 from e3mega.spec.schema.evaluation import EvaluationOptions
 from e3mega.spec.schema.generation import GenerationOptions
@@ -102,6 +103,7 @@ def fake_plan(scripts: dict[str, str], env: dict[str, str] | None = None) -> Pla
         num_parameters=1,
         sync_bytes=4,
         warnings=(),
+        cluster=ClusterOptions(),
     )
 
 

@@ -1,5 +1,6 @@
 """The line of a log that says why a job ended."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from e3mega.plan.planfile import Role
@@ -94,6 +95,18 @@ def test_a_run_goes_on_until_the_loop_and_the_learner_have_left() -> None:
 def test_a_job_that_outstays_the_other_by_too_much_fails_the_run() -> None:
     assert judge(states(None, 0, None, ended_s=31.0)) == (Verdict.FAILED, ("learner",))
     assert judge(states(None, None, 0, ended_s=31.0)) == (Verdict.FAILED, ("loop",))
+
+
+def test_one_of_two_servers_may_leave_before_the_loop() -> None:
+    second = JobState("generation_1", Role.GENERATION, None, 0.0)
+    assert judge([second, *states(-9, None, None)]) == (Verdict.GOES_ON, ())
+    both = judge([replace(second, status=-9), *states(-9, None, None)])
+    assert both == (Verdict.FAILED, ("generation_1", "generation_0"))
+
+
+def test_a_loop_that_left_at_a_checkpoint_is_no_failure() -> None:
+    assert judge(states(None, None, 75)) == (Verdict.GOES_ON, ())
+    assert judge(states(None, 0, 75)) == (Verdict.LEFT, ())
 
 
 def test_a_server_may_not_leave_before_the_loop() -> None:

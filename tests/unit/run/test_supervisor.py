@@ -122,7 +122,7 @@ def test_a_killed_server_is_blamed_rather_than_the_loop_that_missed_it(runs: Run
 def test_a_run_is_done_when_loop_and_learner_have_left(runs: Runs) -> None:
     evaluation = (
         "import json\n"
-        "(run_dir / 'metrics').mkdir()\n"
+        "(run_dir / 'metrics').mkdir(exist_ok=True)\n"
         "for label, accuracy in (('base', .25), ('easy', .5)):\n"
         "    event = dict(time=1, event='evaluation', label=label, stage=label, version=1,\n"
         "                 slice='all', budgets=[64, 128], accuracy=[accuracy, .75],\n"
@@ -179,7 +179,7 @@ def test_a_killed_supervisor_leaves_nothing(runs: Runs) -> None:
     run = runs.start({**scripts, "learner": MAPS + scripts["learner"]})
     run.wait_for_grandchildren()
     run.paths.shared_memory.mkdir()
-    wait_for(run.paths.segments.exists)
+    wait_for(run.paths.segments(0).exists)
     os.kill(run.supervisor(), signal.SIGKILL)
     lines = run.finish()
     assert run.process.returncode == 137

@@ -1,0 +1,132 @@
+"""The jobs of a run: what each is started with, on which node."""
+
+from e3mega.plan.placement import (
+    Placement,
+    learner_devices,
+    place,
+    ranks_per_node,
+    server_devices,
+)
+from e3mega.plan.planfile import JobPlan, Role
+from e3mega.spec.schema.layout import Device
+from e3mega.spec.schema.run import RunOptions
+
+
+def compile_jobs(options: RunOptions) -> tuple[JobPlan, ...]:
+    """All jobs, servers first: they take longest to start.
+
+    ``{address}`` in argv stands for the node's own address, ``{learner_host}`` and
+    ``{learner_port}`` for where the learner's ranks of several nodes meet.
+    """
+    placement = place(options.cluster, options.layout)
+    replicas = range(options.layout.generation.num_replicas)
+    loop = JobPlan(
+        name="loop",
+        role=Role.LOOP,
+        argv=("{python}", "-m", "e3mega.loop.wiring", "{run_dir}", "{attempt}"),
+        env=_environment(1),
+        num_devices=0,
+        node=placement.loop,
+    )
+    return (
+        *(_server(options, placement, replica) for replica in replicas),
+        *_learner(options, placement),
+        loop,
+    )
+
+
+def _server(options: RunOptions, placement: Placement, replica: int) -> JobPlan:
+    generation = options.layout.generation
+    return JobPlan(
+        name=f"generation_{replica}",
+        role=Role.GENERATION,
+        argv=(
+            *("{python}", "-m", "e3mega.generation.server"),
+            *("{run_dir}", str(replica), "{address}"),
+        ),
+        env=server_environment(generation.threads_per_replica),
+        num_devices=generation.tp if generation.device is Device.GPU else 0,
+        node=placement.servers[replica],
+        devices=server_devices(options.cluster, options.layout, placement, replica),
+    )
+
+
+def _learner(options: RunOptions, placement: Placement) -> tuple[JobPlan, ...]:
+    """One torchrun for each of the learner's nodes; the first is called ``learner``."""
+    learner, nodes = options.layout.learner, placement.learner
+    num_ranks = ranks_per_node(options.cluster, options.layout)
+    env = _environment(learner.threads_per_rank)
+    if placement.num_nodes == 1:
+        env |= {"GLOO_SOCKET_IFNAME": "lo"}
+    elif options.cluster.interface is not None:
+        env |= {
+            "GLOO_SOCKET_IFNAME": options.cluster.interface,
+            "NCCL_SOCKET_IFNAME": options.cluster.interface,
+        }
+    return tuple(
+        JobPlan(
+            name="learner" if part == 0 else f"learner_{part}",
+            role=Role.LEARNER,
+            argv=(
+                *("{python}", "-m", "torch.distributed.run"),
+                *(f"--nnodes={len(nodes)}", f"--nproc-per-node={num_ranks}", "--max-restarts=0"),
+                *_meeting(part, len(nodes)),
+                *("-m", "e3mega.learner.worker", "{run_dir}", "{attempt}"),
+            ),
+            env=env | (_DETERMINISTIC_ENVIRONMENT if learner.is_deterministic else {}),
+            num_devices=num_ranks if learner.device is Device.GPU else 0,
+            node=node,
+            devices=learner_devices(options.cluster, options.layout),
+        )
+        for part, node in enumerate(nodes)
+    )
+
+
+def _meeting(part: int, num_parts: int) -> tuple[str, ...]:
+    """How the ranks find each other; on one node they need nobody else."""
+    if num_parts == 1:
+        return (
+            "--rdzv-backend=c10d",
+            "--rdzv-endpoint=127.0.0.1:0",
+            "--local-addr=127.0.0.1",
+        )
+    return (
+        "--rdzv-backend=static",
+        f"--node-rank={part}",
+        "--master-addr={learner_host}",
+        "--master-port={learner_port}",
+    )
+
+
+def _environment(num_threads: int) -> dict[str, str]:
+    """What every job is started with: its threads, and no network or telemetry of libraries."""
+    return {
+        "OMP_NUM_THREADS": str(num_threads),
+        "MKL_NUM_THREADS": str(num_threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def server_environment(num_threads: int) -> dict[str, str]:
+    """What a generation server is started with."""
+    return _environment(num_threads) | _SERVER_ENVIRONMENT
+
+
+_DETERMINISTIC_ENVIRONMENT = {
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "NVTE_ALLOW_NONDETERMINISTIC_ALGO": "0",
+    # Tree reductions may be ordered by arrival.
+    "NCCL_ALGO": "Ring",
+}
+"""What torch, Transformer Engine and NCCL ask for to give the same bits twice."""
+
+_SERVER_ENVIRONMENT = {
+    "VLLM_SERVER_DEV_MODE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    # Automatic binding pins the worker to core 0.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # Log-probabilities then do not depend on the other sequences of a batch, on two threads too.
+    "VLLM_CPU_ATTN_SPLIT_KV": "0",
+}
+"""Development routes carry the weight transfer."""

@@ -1,0 +1,76 @@
+"""The supervisor of a node other than 0: runs its jobs as node 0 orders, and reports them."""
+
+import os
+import signal
+import time
+
+from e3mega.metrics import MetricsWriter
+from e3mega.plan.paths import RunPaths
+from e3mega.plan.planfile import Plan, Role
+from e3mega.run.board import JobReport
+from e3mega.run.ending import Ending
+from e3mega.run.guard import end_by_signal, parent_is_gone
+from e3mega.run.node_jobs import NodeJobs
+from e3mega.run.servers import ServerCare
+from e3mega.run.station import POLL_S, Station
+from e3mega.run.tail import MetricsTail
+
+
+class Member:
+    """Obeys the orders of one launch until it is told to leave."""
+
+    def __init__(self, plan: Plan, paths: RunPaths, station: Station, jobs: NodeJobs) -> None:
+        self._plan = plan
+        self._station = station
+        self._jobs = jobs
+        self._attempt = -1
+        self._events = MetricsWriter(paths.metrics(f"supervisor_{station.node}"))
+        self._care = ServerCare(plan, jobs, self._events)
+        self._tail = MetricsTail(paths.metrics("loop"))
+        for _ in self._tail.new_events():
+            pass
+
+    def watch(self, signals: list[int]) -> Ending:
+        """Run the node's jobs until node 0 says that the run ends, or is silent."""
+        parent = os.getppid()
+        board, cluster = self._station.board, self._plan.cluster
+        while True:
+            # A signal to leave at a checkpoint is node 0's business.
+            hard = [number for number in signals if number != signal.SIGUSR1]
+            if hard:
+                return Ending(f"stopped by {signal.Signals(hard[0]).name}", end_by_signal(hard[0]))
+            if parent_is_gone(parent):
+                return Ending("stopped because its command was killed", 1)
+            order = board.order()
+            assert order is not None, "a member starts after the first order"
+            if order.ending:
+                return Ending(order.ending, order.exit_code)
+            self._obey(order.attempt)
+            for event in self._tail.new_events():
+                self._care.observe(event)
+            states = self._jobs.reports()
+            self._care.restart_ended(states, self._attempt)
+            self._station.beat(self._attempt, states, self._reason(states))
+            board.report(0)
+            if board.silent_s(0) > cluster.heartbeat_deadline_s:
+                return Ending(f"node 0 is silent since {board.silent_s(0):.0f} s", 1)
+            time.sleep(POLL_S)
+
+    def close(self) -> None:
+        """Nothing is written after this."""
+        self._events.close()
+
+    def _obey(self, attempt: int) -> None:
+        if attempt == self._attempt:
+            return
+        is_first = self._attempt < 0
+        self._attempt = attempt
+        if is_first:
+            self._jobs.start(attempt)
+        else:
+            self._jobs.begin_again(attempt)
+
+    def _reason(self, states: tuple[JobReport, ...]) -> str:
+        """Why a job of this node failed, for node 0 to tell; empty while none did."""
+        failed = [s for s in states if s.role is not Role.LOOP and s.status not in (None, 0)]
+        return self._jobs.words(failed[0].name) if failed else ""
