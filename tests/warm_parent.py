@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from e3mega.device import ProcessRank
+from e3mega.plan.topology import num_learner_ranks
 from e3mega.spec.schema.layout import LearnerLayout
 
 
@@ -56,7 +57,7 @@ class WarmParent:
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         assert answer, "the warm parent is gone"
-        size = layout.tp * layout.pp * layout.dp
+        size = num_learner_ranks(layout)
         errors = [path.read_text() for path in sorted(folder.glob("*.error"))]
         assert json.loads(answer) == [0] * size, f"{answer}\n" + "\n".join(errors)
         return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(size)]
@@ -86,8 +87,7 @@ def _run_rank(job: dict[str, Any], world_rank: int, size: int) -> None:
 
 
 def _run_job(job: dict[str, Any]) -> list[int]:
-    layout = job["layout"]
-    size = layout["tp"] * layout["pp"] * layout["dp"]
+    size = num_learner_ranks(LearnerLayout.model_validate_json(json.dumps(job["layout"])))
     ranks: list[int] = []
     for world_rank in range(size):
         pid = os.fork()

@@ -134,6 +134,17 @@ def pieces(weight: Weight, *, tp_rank: int, tp: int) -> tuple[Piece, ...]:
     return tuple(shares)
 
 
+def shard_shape(weight: Weight, tp: int) -> tuple[int, ...]:
+    """Shape of every shard, a vocabulary's padding included; the shards are equally large."""
+    shape = list(weight.hf[0].shape)
+    if weight.shard is Shard.VOCAB:
+        shape[0] = padded_vocab_size(shape[0], tp) // tp
+        return tuple(shape)
+    dim = 1 if weight.shard is Shard.ROW else 0
+    shape[dim] = sum(piece.stop - piece.start for piece in pieces(weight, tp_rank=0, tp=tp))
+    return tuple(shape)
+
+
 def _interleaved(weight: Weight) -> list[Piece]:
     """All rows of query, key and value, group by group: q q k v | q q k v | ..."""
     whole: list[Piece] = []

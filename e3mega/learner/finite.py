@@ -6,7 +6,6 @@ import torch
 import torch.distributed as dist
 
 from e3mega.errors import JobError
-from e3mega.families.registry import weights
 from e3mega.mcore.build import LearnerModel
 from e3mega.rollout.batch import PackedBatch
 
@@ -42,11 +41,9 @@ def _own_names(learner: LearnerModel) -> list[str]:
     Clipping by an infinite norm leaves 0 or NaN, so they are still seen after the step.
     """
     # A tied embedding's copy in the last stage goes by the name of what it copies.
-    whole = {weight.copy_name: weight.megatron_name for weight in weights(learner.model)}
-    for weight, name in learner.held_weights():
-        whole[name] = weight.megatron_name.format(layer=weight.layer)
+    copied = {weight.copy_name: weight.name for weight, _ in learner.copies()}
     return [
-        whole[name]
+        copied.get(name, name)
         for name, parameter in learner.named_parameters().items()
         if not bool(torch.isfinite(_gradient(parameter)).all())
     ]

@@ -20,8 +20,10 @@ from e3mega.mcore.attention import PackedSequences, packed_sequences
 from e3mega.mcore.build import LearnerModel
 from e3mega.objective.options import LossOptions
 from e3mega.plan.planfile import StagePlan
+from e3mega.plan.topology import num_bins_multiple, rank_grid
 from e3mega.rollout.batch import PackedBatch
 from e3mega.rollout.packing import PAD_TOKEN_ID
+from e3mega.spec.schema.layout import LearnerLayout
 from e3mega.spec.schema.optimizer import Moments, OptimizerOptions
 
 # Shape letters: N bins of a batch, M bins of this data-parallel rank, T tokens of a bin, V rows of
@@ -99,7 +101,7 @@ def own_logprobs(learner: LearnerModel, batch: PackedBatch, *, temperature: floa
         _run(learner, batch, None, loss_of, forward_only=True)
     if not learner.grid.is_last_stage:
         return None
-    own = slice(learner.grid.dp_rank, None, learner.grid.dp)
+    own = slice(learner.grid.place.dp_rank, None, learner.grid.layout.dp)
     logprobs_MT = np.zeros((len(scored), batch.tokens_NT.shape[1]), np.float32)
     for row, (logprobs_T, used) in enumerate(zip(scored, _used_tokens(batch)[own], strict=True)):
         # What stands at the logits of token t is of token t + 1.
@@ -118,11 +120,11 @@ def score(learner: LearnerModel, batch: PackedBatch, *, temperature: float) -> F
     if not grid.is_main:
         return None
     logprobs_NT = np.zeros(batch.tokens_NT.shape, np.float32)
-    for dp_rank in range(grid.dp):
-        holder = grid.world_rank_of(tp_rank=0, dp_rank=dp_rank, pp_rank=grid.pp - 1)
-        part = gathered[holder]
-        assert part is not None, "the last stage has the log-probabilities"
-        logprobs_NT[dp_rank :: grid.dp] = part
+    for place in rank_grid(grid.layout):
+        if place.pp_rank == grid.layout.pp - 1 and place.tp_rank == 0:
+            part = gathered[place.world_rank]
+            assert part is not None, "the last stage has the log-probabilities"
+            logprobs_NT[place.dp_rank :: grid.layout.dp] = part
     return logprobs_NT
 
 
@@ -135,11 +137,11 @@ def _run(
     forward_only: bool,
 ) -> None:
     """Megatron's pipeline schedule over this data-parallel rank's bins."""
-    grid = learner.grid
-    num_tokens = _used_tokens(batch)
-    bins = range(grid.dp_rank, len(num_tokens), grid.dp)
-    assert len(num_tokens) % grid.dp == 0, "the number of bins is a multiple of dp"
-    if grid.pp > 1:
+    layout = learner.grid.layout
+    num_tokens = [_divisible(used, layout) for used in _used_tokens(batch)]
+    bins = range(learner.grid.place.dp_rank, len(num_tokens), layout.dp)
+    assert len(num_tokens) % num_bins_multiple(layout) == 0, "the ranks share the bins evenly"
+    if layout.pp > 1:
         # Stages exchange activations of one agreed length.
         num_tokens = [max(num_tokens)] * len(num_tokens)
 
@@ -155,9 +157,11 @@ def _run(
         output = chunk(micro.tokens_1T, micro.positions_1T, None, packed_seq_params=micro.packed)
         return output, partial(loss_of, micro)
 
+    # Every chunk of an interleaved stage takes the micro-batches in its own time.
+    iterators = [micro_batches() for _ in learner.chunks]
     get_forward_backward_func()(
         forward_step_func=forward_step,
-        data_iterator=micro_batches(),
+        data_iterator=iterators if len(iterators) > 1 else iterators[0],
         model=list[torch.nn.Module](learner.chunks),
         num_microbatches=len(bins),
         seq_length=max(num_tokens),
@@ -173,6 +177,11 @@ def _used_tokens(batch: PackedBatch) -> list[int]:
     is_padding_N = ~np.any(last_NT & ((batch.tokens_NT != PAD_TOKEN_ID) | (batch.mask_NT > 0)), 1)
     used_N = batch.tokens_NT.shape[1] - is_padding_N * last_NT.sum(1)
     return [max(1, int(used)) for used in used_N]
+
+
+def _divisible(num_tokens: int, layout: LearnerLayout) -> int:
+    """Tokens of a bin when tensor-parallel ranks share them evenly."""
+    return -(-num_tokens // layout.tp) * layout.tp if layout.sequence_parallel else num_tokens
 
 
 def _micro_batch(
@@ -193,8 +202,7 @@ def _micro_batch(
         targets_T=torch.from_numpy(_shifted(tokens_T.numpy())).to(device),
         packed=packed_sequences(
             positions_T,
-            head_dim=learner.model.head_dim,
-            rope_theta=learner.model.rope_theta,
+            rope=learner.rope,
             device=device,
             dtype=learner.dtype,
         ),
@@ -265,7 +273,7 @@ def _totals(learner: LearnerModel, terms: list[LossTerms]) -> tuple[list[float],
     """Sums over all micro-batches and ranks, indexed by ``Sum``, and the largest ratio."""
     grid = learner.grid
     own = torch.zeros(len(Sum) + 1, dtype=torch.float64)
-    if grid.is_last_stage and grid.tp_rank == 0:
+    if grid.is_last_stage and grid.place.tp_rank == 0:
         own[: len(Sum)] = torch.stack([term.sums for term in terms]).sum(0).cpu()
         own[-1] = torch.stack([term.ratio_max for term in terms]).max().cpu()
     every = [torch.empty_like(own) for _ in range(grid.process.world_size)]

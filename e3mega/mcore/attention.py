@@ -12,6 +12,8 @@ from megatron.core.packed_seq_params import PackedSeqParams
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch.nn.functional import scaled_dot_product_attention
 
+from e3mega.mcore.rope import Rotary
+
 # Shape letters: T tokens of a bin, R rows of all padded blocks, S sequences and L length of a
 # block, H heads of this rank, D width of a head, E half of it.
 
@@ -44,8 +46,7 @@ class PackedSequences(PackedSeqParams):
 def packed_sequences(
     positions_T: torch.Tensor,
     *,
-    head_dim: int,
-    rope_theta: float,
+    rope: Rotary,
     device: torch.device,
     dtype: torch.dtype,
 ) -> PackedSequences:
@@ -73,10 +74,10 @@ def packed_sequences(
         blocks.append(Block(len(members), length))
         sources.append(source_SL.flatten())
         first_row += source_SL.numel()
-    exponents_E = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
-    angles_TE = positions_T.float()[:, None] / rope_theta**exponents_E
-    cosine_TD = torch.cat([angles_TE.cos(), angles_TE.cos()], dim=1)
-    sine_TD = torch.cat([-angles_TE.sin(), angles_TE.sin()], dim=1)
+    angles_TE = positions_T.float()[:, None] * rope.frequencies_E
+    cosine_TE, sine_TE = angles_TE.cos() * rope.scale, angles_TE.sin() * rope.scale
+    cosine_TD = torch.cat([cosine_TE, cosine_TE], dim=1)
+    sine_TD = torch.cat([-sine_TE, sine_TE], dim=1)
     cu_seqlens = torch.cat([starts, starts.new_tensor([num_tokens])]).to(torch.int32).to(device)
     return PackedSequences(
         qkv_format="thd",

@@ -1,47 +1,29 @@
 """Builds the learner's model and optimizer from a plan, with Megatron-Core's own classes."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import torch
-from megatron.core.distributed import (
-    DistributedDataParallel,
-    DistributedDataParallelConfig,
-    finalize_model_grads,
-)
-from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
+from megatron.core.distributed import DistributedDataParallel, finalize_model_grads
 from megatron.core.models.gpt.gpt_model import GPTModel
-from megatron.core.optimizer import MegatronOptimizer, OptimizerConfig, get_megatron_optimizer
+from megatron.core.optimizer import MegatronOptimizer, get_megatron_optimizer
 from megatron.core.process_groups_config import ProcessGroupCollection
-from megatron.core.tensor_parallel.layers import ColumnParallelLinear, RowParallelLinear
-from megatron.core.transformer.attention import SelfAttention, SelfAttentionSubmodules
-from megatron.core.transformer.enums import AttnMaskType
-from megatron.core.transformer.mlp import MLP, MLPSubmodules
-from megatron.core.transformer.spec_utils import ModuleSpec
-from megatron.core.transformer.transformer_block import (
-    TransformerBlockSubmodules,
-    get_num_layers_to_build,
-)
 from megatron.core.transformer.transformer_config import TransformerConfig
-from megatron.core.transformer.transformer_layer import (
-    TransformerLayer,
-    TransformerLayerSubmodules,
-    get_transformer_layer_offset,
-)
-from torch.nn.functional import silu
 
-from e3mega.device import CPU
-from e3mega.families.geometry import ModelOptions, Precision
-from e3mega.families.mapping import Place, Weight
+from e3mega.families.geometry import ModelOptions
+from e3mega.families.mapping import Weight, padded_vocab_size
 from e3mega.families.registry import weights
-from e3mega.mcore.activation import SwiGLU
-from e3mega.mcore.attention import PackedAttention
-from e3mega.mcore.norm import RMSNorm
-from e3mega.mcore.parallel import RankGrid
+from e3mega.mcore.config import DTYPES, gradient_config, optimizer_config, transformer_config
+from e3mega.mcore.layers import local_block
+from e3mega.mcore.parallel import RankGrid, num_interleaved
+from e3mega.mcore.rope import Rotary, rotary
 from e3mega.plan.planfile import Plan
+from e3mega.plan.topology import layers_of
 from e3mega.spec.schema.optimizer import OptimizerOptions
 
-_DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16}
+_NUMBERED = re.compile(r"(layers|local_experts)\.([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,39 +40,49 @@ class LearnerModel:
     grid: RankGrid
     config: TransformerConfig
     chunks: list[DistributedDataParallel]
-    """Pipeline chunks of this rank; one, as long as stages are not interleaved."""
+    """Pipeline chunks of this rank: one, or several where stages are interleaved."""
     optimizer: MegatronOptimizer
+    rope: Rotary
 
     @property
     def dtype(self) -> torch.dtype:
         """Number format of weights and activations."""
-        return _DTYPES[self.model.precision]
+        return DTYPES[self.model.precision]
 
     def named_parameters(self) -> dict[str, torch.nn.Parameter]:
-        """This rank's parameters by their Megatron names."""
-        return dict(self.chunks[0].module.named_parameters())
+        """This rank's parameters by their Megatron names, with the numbers of layers and experts
+        in the whole model, so that a name means the same on every grid."""
+        layout, place = self.grid.layout, self.grid.place
+        held = layers_of(self.model.num_layers, layout, place.pp_rank)
+        experts = self.model.experts
+        first_expert = experts.num_experts // layout.ep * place.ep_rank if experts else 0
+        return {
+            _NUMBERED.sub(_counted_from(layers.start, first_expert), name): parameter
+            for chunk, layers in zip(self.chunks, held, strict=True)
+            for name, parameter in chunk.module.named_parameters()
+        }
 
-    def held_weights(self) -> tuple[tuple[Weight, str], ...]:
-        """Lines of the mapping table this pipeline stage holds, with this rank's name for each.
+    def held_weights(self) -> Iterator[tuple[Weight, torch.nn.Parameter]]:
+        """Lines of the mapping table of which this rank holds a shard, each with the shard.
 
         A tied embedding is held by the first stage; the last stage's copy is not listed.
         """
-        return tuple(
-            (weight, weight.megatron_name.format(layer=weight.layer - self._first_layer()))
-            for weight in weights(self.model)
-            if self.stage_of(weight) == self.grid.pp_rank
-        )
+        parameters = self.named_parameters()
+        for weight in weights(self.model):
+            if weight.name in parameters:
+                yield weight, parameters[weight.name]
 
-    def stage_of(self, weight: Weight) -> int:
-        """The pipeline stage that holds a weight."""
-        if weight.place is Place.FIRST:
-            return 0
-        if weight.place is Place.LAST:
-            return self.grid.pp - 1
-        return weight.layer // (self.model.num_layers // self.grid.pp)
+    def copies(self) -> Iterator[tuple[Weight, torch.nn.Parameter]]:
+        """Weights of which this rank holds a second copy: a tied embedding as the LM head."""
+        parameters = self.named_parameters()
+        for weight in weights(self.model):
+            if weight.copy_name in parameters:
+                yield weight, parameters[weight.copy_name]
 
-    def _first_layer(self) -> int:
-        return get_transformer_layer_offset(self.config, None, self.grid.pp_rank)
+
+def _counted_from(first_layer: int, first_expert: int):  # a substitution
+    starts = {"layers": first_layer, "local_experts": first_expert}
+    return lambda match: f"{match[1]}.{int(match[2]) + starts[match[1]]}"
 
 
 def build_learner(plan: Plan, grid: RankGrid) -> LearnerModel:
@@ -105,132 +97,56 @@ def build_model(
     model: ModelOptions, optimizer_options: OptimizerOptions, grid: RankGrid
 ) -> LearnerModel:
     """The same from the options themselves."""
-    config = transformer_config(model, grid)
+    layout = grid.layout
+    config = transformer_config(model, layout, uses_te=False)
+    held = layers_of(model.num_layers, layout, grid.place.pp_rank)
+    chunks = [
+        DistributedDataParallel(
+            config,
+            gradient_config(layout),
+            _network(model, config, grid, chunk=number, layers=layers),
+            # Later chunks are reduced while earlier ones compute.
+            disable_bucketing=number > 0,
+            pg_collection=grid.groups,
+        )
+        for number, layers in enumerate(held)
+    ]
+    optimizer = get_megatron_optimizer(
+        optimizer_config(model, layout, optimizer_options),
+        list[Any](chunks),
+        use_gloo_process_groups=False,
+    )
+    _connect(config, chunks)
+    return LearnerModel(model, grid, config, chunks, optimizer, rotary(model))
+
+
+def _network(
+    model: ModelOptions, config: TransformerConfig, grid: RankGrid, *, chunk: int, layers: range
+) -> GPTModel:
+    is_last_chunk = chunk == grid.layout.chunks_per_stage - 1
     network = GPTModel(
         config=config,
         # Megatron takes a block's spec too; it declares a layer's only.
-        transformer_layer_spec=block_spec(config, grid),  # pyright: ignore[reportArgumentType]
-        vocab_size=model.vocab_size,
+        transformer_layer_spec=local_block(model, layers),  # pyright: ignore[reportArgumentType]
+        vocab_size=padded_vocab_size(model.vocab_size, grid.layout.tp),
         max_sequence_length=model.max_context_tokens,
-        pre_process=grid.is_first_stage,
-        post_process=grid.is_last_stage,
+        pre_process=grid.is_first_stage and chunk == 0,
+        post_process=grid.is_last_stage and is_last_chunk,
         parallel_output=True,
         share_embeddings_and_output_weights=model.ties_embeddings,
         position_embedding_type="none",
         pg_collection=grid.groups,
-    ).to(grid.device)
-    chunk = DistributedDataParallel(
-        config,
-        DistributedDataParallelConfig(
-            grad_reduce_in_fp32=True,
-            overlap_grad_reduce=False,
-            use_distributed_optimizer=True,
-        ),
-        network,
-        pg_collection=grid.groups,
+        vp_stage=chunk if num_interleaved(grid.layout) else None,
     )
-    optimizer = get_megatron_optimizer(
-        optimizer_config(model, optimizer_options), [chunk], use_gloo_process_groups=False
-    )
-    config.no_sync_func = chunk.no_sync
+    return network.to(grid.device)
+
+
+def _connect(config: TransformerConfig, chunks: list[DistributedDataParallel]) -> None:
+    """Tell Megatron's schedules how to hold back, start and finish the gradients' reduction."""
+    # Interleaved schedules take a list, which the configuration does not declare.
+    several: Any = [chunk.no_sync for chunk in chunks]
+    config.no_sync_func = several if len(chunks) > 1 else chunks[0].no_sync
     config.finalize_model_grads_func = _finalize_gradients
-    return LearnerModel(model, grid, config, [chunk], optimizer)
-
-
-def transformer_config(model: ModelOptions, grid: RankGrid) -> TransformerConfig:
-    """Megatron's configuration of the model on this grid."""
-    dtype = _DTYPES[model.precision]
-    return TransformerConfig(
-        num_layers=model.num_layers,
-        hidden_size=model.hidden_size,
-        num_attention_heads=model.num_heads,
-        num_query_groups=model.num_kv_heads,
-        kv_channels=model.head_dim,
-        ffn_hidden_size=model.ffn_size,
-        layernorm_epsilon=model.norm_eps,
-        normalization="RMSNorm",
-        qk_layernorm=True,
-        gated_linear_unit=True,
-        activation_func=silu,
-        # The spec's activation, ours, takes gate and up together.
-        use_te_activation_func=True,
-        add_bias_linear=False,
-        hidden_dropout=0.0,
-        attention_dropout=0.0,
-        tensor_model_parallel_size=grid.tp,
-        pipeline_model_parallel_size=grid.pp,
-        pipeline_dtype=dtype,
-        params_dtype=dtype,
-        bf16=dtype is torch.bfloat16,
-        use_cpu_initialization=grid.device.type == CPU,
-        # Starting weights come from a folder, a checkpoint or the seeded start; see weights.load.
-        perform_initialization=False,
-        # The loss carries its own normalizer, so gradients are summed over ranks, not averaged.
-        calculate_per_token_loss=True,
-        gradient_accumulation_fusion=False,
-        bias_activation_fusion=False,
-        bias_dropout_fusion=False,
-        masked_softmax_fusion=False,
-        apply_rope_fusion=False,
-        persist_layer_norm=False,
-        deterministic_mode=torch.are_deterministic_algorithms_enabled(),
-        deallocate_pipeline_outputs=False,
-        # With it, losses over gloo look plausible and are wrong.
-        batch_p2p_comm=False,
-    )
-
-
-def block_spec(config: TransformerConfig, grid: RankGrid) -> TransformerBlockSubmodules:
-    """Module specs of this rank's layers and of the final norm."""
-    layer = ModuleSpec(
-        module=TransformerLayer,
-        submodules=TransformerLayerSubmodules(
-            input_layernorm=RMSNorm,
-            self_attention=ModuleSpec(
-                module=SelfAttention,
-                params={"attn_mask_type": AttnMaskType.causal},
-                submodules=SelfAttentionSubmodules(
-                    linear_qkv=ColumnParallelLinear,
-                    # It is called with our packed sequences, not with Megatron's.
-                    core_attention=PackedAttention,  # pyright: ignore[reportArgumentType]
-                    linear_proj=RowParallelLinear,
-                    q_layernorm=RMSNorm,
-                    k_layernorm=RMSNorm,
-                ),
-            ),
-            # Megatron calls functions here and declares modules.
-            self_attn_bda=get_bias_dropout_add,  # pyright: ignore[reportArgumentType]
-            pre_mlp_layernorm=RMSNorm,
-            mlp=partial(
-                MLP.as_mlp_submodule,
-                submodules=MLPSubmodules(
-                    linear_fc1=ColumnParallelLinear,
-                    linear_fc2=RowParallelLinear,
-                    activation_func=SwiGLU,
-                ),
-            ),
-            mlp_bda=get_bias_dropout_add,  # pyright: ignore[reportArgumentType]
-        ),
-    )
-    num_layers = get_num_layers_to_build(config, None, grid.pp_rank)
-    return TransformerBlockSubmodules(layer_specs=[layer] * num_layers, layer_norm=RMSNorm)
-
-
-def optimizer_config(model: ModelOptions, options: OptimizerOptions) -> OptimizerConfig:
-    """Megatron's configuration of AdamW; the learner sets a stage's values before each step."""
-    return OptimizerConfig(
-        optimizer="adam",
-        lr=options.learning_rate,
-        min_lr=options.min_learning_rate,
-        weight_decay=options.weight_decay,
-        adam_beta1=options.beta1,
-        adam_beta2=options.beta2,
-        adam_eps=options.eps,
-        clip_grad=options.clip_grad_norm,
-        bf16=model.precision is Precision.BFLOAT16,
-        params_dtype=_DTYPES[model.precision],
-        use_distributed_optimizer=True,
-    )
 
 
 def _finalize_gradients(

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from megatron.core.tensor_parallel import random as megatron_random
 
 _FACTORIES = ("tensor", "zeros", "ones", "empty", "full", "arange", "rand", "randn")
 
@@ -23,6 +25,10 @@ class _Stream:
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         """Takes whatever a CUDA stream takes."""
+
+    def record_event(self, event: object = None) -> "_Stream":
+        """An event that has happened; a stream stands in for that too."""
+        return self
 
     def wait_stream(self, stream: object) -> None:
         """Nothing to wait for."""
@@ -54,6 +60,15 @@ def install() -> None:
     cuda.Stream = _Stream
     cuda.current_stream = lambda device=None: _STREAM
     cuda.stream = lambda stream: contextlib.nullcontext()
+    cuda.Event = _Stream
+    _replace_random_states(cuda)
+    # Experts exchange tokens; gloo takes lists and contiguous tensors only.
+    dist.all_to_all_single = _with_lists(dist.all_to_all_single)
+
+
+def name_generators() -> None:
+    """Give Megatron the generators that it asks for by name, on any device; nothing is drawn."""
+    megatron_random.model_parallel_cuda_manual_seed(1, force_reset_rng=True)
 
 
 def _on_cpu(factory: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -76,3 +91,30 @@ def _replace_tensor_methods() -> None:
 
     tensor.type = type_as_if_on_cuda
     tensor.cuda = lambda self, *args, **kwargs: self
+
+
+def _replace_random_states(cuda: Any) -> None:
+    """Megatron keeps the states of CUDA's generators; nothing here draws from any."""
+    state = torch.zeros(0, dtype=torch.uint8)
+    cuda.get_rng_state = lambda device=None: state
+    cuda.manual_seed = lambda seed: None
+    random: Any = megatron_random
+    random._get_cuda_rng_state = lambda device=None, clone=False, graph_safe=False: state
+    random._set_cuda_rng_state = lambda new_state, device=-1, graph_safe=False: None
+
+
+def _with_lists(all_to_all: Callable[..., Any]) -> Callable[..., Any]:
+    def exchange(
+        output: torch.Tensor,
+        input: torch.Tensor,
+        output_split_sizes: Any = None,
+        input_split_sizes: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        splits = [
+            sizes if sizes is None else [int(size) for size in sizes]
+            for sizes in (output_split_sizes, input_split_sizes)
+        ]
+        return all_to_all(output, input.contiguous(), *splits, **kwargs)
+
+    return exchange

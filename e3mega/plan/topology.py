@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from e3mega.families.geometry import ModelOptions
+from e3mega.families.mapping import Place, Shard, Weight
 from e3mega.spec.schema.layout import LearnerLayout
 
 
@@ -74,3 +76,27 @@ def num_bins_multiple(layout: LearnerLayout) -> int:
     """The number of bins of a batch is a multiple of it: every data-parallel rank gets equally
     many, and interleaved stages take as many at a time as there are pipeline ranks."""
     return layout.dp * (layout.pp if layout.chunks_per_stage > 1 else 1)
+
+
+def pp_rank_of(model: ModelOptions, layout: LearnerLayout, weight: Weight) -> int:
+    """The pipeline rank that holds a weight; of a tied embedding the one with the embedding."""
+    if weight.place is Place.FIRST:
+        return 0
+    if weight.place is Place.LAST:
+        return layout.pp - 1
+    parts = chunk_layers(model.num_layers, layout)
+    return next(part for part, layers in enumerate(parts) if weight.layer in layers) % layout.pp
+
+
+def shard_holders(model: ModelOptions, layout: LearnerLayout, weight: Weight) -> tuple[int, ...]:
+    """World ranks of the first copy of each shard of a weight, in the order of the shards."""
+    first = pp_rank_of(model, layout, weight) * num_stage_ranks(layout)
+    num_shards = layout.tp
+    if weight.expert is not None:
+        assert model.experts is not None, "an expert's weight belongs to a model with experts"
+        ep_rank = weight.expert // (model.experts.num_experts // layout.ep)
+        first += ep_rank * layout.expert_tp
+        num_shards = layout.expert_tp
+    if weight.shard is Shard.REPLICATED:
+        num_shards = 1
+    return tuple(range(first, first + num_shards))

@@ -29,13 +29,8 @@ def load_weights(learner: LearnerModel, read: Reader) -> None:
 
     All ranks call it, each with a reader that gives the same tensors; no collective is involved.
     """
-    parameters = learner.named_parameters()
-    for weight, name in learner.held_weights():
-        _fill(parameters[name], weight, learner, read)
-    if learner.grid.is_last_stage and not learner.grid.is_first_stage:
-        for weight in weights(learner.model):
-            if weight.copy_name:
-                _fill(parameters[weight.copy_name], weight, learner, read)
+    for weight, parameter in (*learner.held_weights(), *learner.copies()):
+        _fill(parameter, weight, learner, read)
     learner.optimizer.reload_model_params()
 
 
@@ -87,11 +82,14 @@ def folder_reader(folder: Path) -> Reader:
 def _fill(
     parameter: torch.nn.Parameter, weight: Weight, learner: LearnerModel, read: Reader
 ) -> None:
+    shard_rank, num_shards = learner.grid.shard_of(weight)
     tensors = [read(tensor) for tensor in weight.hf]
     shares = [
         tensors[piece.source].narrow(piece.dim, piece.start, piece.stop - piece.start)
-        for piece in pieces(weight, tp_rank=learner.grid.tp_rank, tp=learner.grid.tp)
+        for piece in pieces(weight, tp_rank=shard_rank, tp=num_shards)
     ]
     shard = torch.cat(shares, dim=1 if weight.shard is Shard.ROW else 0)
     with torch.no_grad():
-        parameter.copy_(shard)
+        # A vocabulary's padding stands behind its rows.
+        parameter[: len(shard)].copy_(shard)
+        parameter[len(shard) :].zero_()

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from e3mega.families.mapping import Shard, Weight, pieces
+from e3mega.families.mapping import Weight, pieces, shard_shape
 from e3mega.families.registry import weights
 from e3mega.mcore.build import LearnerModel
+from e3mega.plan.topology import shard_holders
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,9 @@ class MegatronWeightSource:
         return None if self._learner.grid.is_main else ()
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor | None]]:
-        names = dict(self._learner.held_weights())
-        parameters = self._learner.named_parameters()
+        shards = dict(self._learner.held_weights())
         for weight in self._table:
-            shard = parameters[names[weight]].detach() if weight in names else None
+            shard = shards[weight].detach() if weight in shards else None
             gathered = self._gather(weight, shard)
             for source, tensor in enumerate(weight.hf):
                 yield tensor.name, gathered[source] if gathered else None
@@ -64,12 +64,7 @@ class MegatronWeightSource:
     ) -> tuple[torch.Tensor, ...] | None:
         """The HF tensors of one weight on world rank 0, None elsewhere."""
         grid = self._learner.grid
-        stage = self._learner.stage_of(weight)
-        num_shards = 1 if weight.shard is Shard.REPLICATED else grid.tp
-        holders = [
-            grid.world_rank_of(tp_rank=tp_rank, dp_rank=0, pp_rank=stage)
-            for tp_rank in range(num_shards)
-        ]
+        holders = shard_holders(self._learner.model, grid.layout, weight)
         if not grid.is_main:
             if grid.process.world_rank in holders:
                 assert shard is not None, "a holder has the shard"
@@ -79,27 +74,16 @@ class MegatronWeightSource:
             torch.empty(tensor.shape, dtype=self._learner.dtype, device=grid.device)
             for tensor in weight.hf
         )
-        for tp_rank, holder in enumerate(holders):
+        for shard_rank, holder in enumerate(holders):
             if holder == 0:
                 assert shard is not None, "world rank 0 holds its own shards"
                 part = shard
             else:
-                part = torch.empty(
-                    self._shard_shape(weight), dtype=self._learner.dtype, device=grid.device
-                )
+                shape = shard_shape(weight, len(holders))
+                part = torch.empty(shape, dtype=self._learner.dtype, device=grid.device)
                 dist.recv(part, src=holder)
-            _spread(part, tensors, weight, tp_rank=tp_rank, tp=grid.tp)
+            _spread(part, tensors, weight, tp_rank=shard_rank, tp=len(holders))
         return tensors
-
-    def _shard_shape(self, weight: Weight) -> tuple[int, ...]:
-        """Shape of every shard; the shares of all tensor-parallel ranks are equal."""
-        shape = list(weight.hf[0].shape)
-        dim = 1 if weight.shard is Shard.ROW else 0
-        shape[dim] = sum(
-            piece.stop - piece.start
-            for piece in pieces(weight, tp_rank=0, tp=self._learner.grid.tp)
-        )
-        return tuple(shape)
 
 
 def _spread(

@@ -13,7 +13,6 @@ from e3mega.mcore.parallel import RankGrid
 from e3mega.objective.options import LossOptions
 from e3mega.plan.planfile import Plan
 from e3mega.rollout.batch import PackedBatch
-from e3mega.spec.schema.layout import LearnerLayout
 from e3mega.weights.load import folder_reader, load_start, load_weights
 from e3mega.weights.source import MegatronWeightSource
 from tests.learner_cases import packed, random_sequences, tiny_model, tiny_plan
@@ -23,9 +22,8 @@ def start(
     grid: RankGrid, loss: dict[str, Any] | None = None, *, ties_embeddings: bool = True
 ) -> tuple[Plan, LearnerModel]:
     """The tiny plan's learner with its seeded random weights."""
-    layout = LearnerLayout(tp=grid.tp, pp=grid.pp, dp=grid.dp)
     options = LossOptions.model_validate(loss or {}, strict=False)
-    plan = tiny_plan(layout, model=tiny_model(ties_embeddings=ties_embeddings), loss=options)
+    plan = tiny_plan(grid.layout, model=tiny_model(ties_embeddings=ties_embeddings), loss=options)
     learner = build_learner(plan, grid)
     load_start(learner, seed=plan.seed)
     return plan, learner
@@ -125,8 +123,7 @@ def reference_batch() -> PackedBatch:
 
 def score_hf_model(grid: RankGrid, *, folder: str, ties_embeddings: bool) -> Any:
     """Log-probabilities of ``reference_batch`` under the weights of an HF folder, on rank 0."""
-    layout = LearnerLayout(tp=grid.tp, pp=grid.pp, dp=grid.dp)
-    plan = tiny_plan(layout, model=tiny_model(ties_embeddings=ties_embeddings))
+    plan = tiny_plan(grid.layout, model=tiny_model(ties_embeddings=ties_embeddings))
     learner = build_learner(plan, grid)
     load_weights(learner, folder_reader(Path(folder)))
     return score(learner, reference_batch(), temperature=TEMPERATURE)

@@ -15,7 +15,6 @@ from e3mega.mcore.parallel import RankGrid
 from e3mega.objective.options import LossOptions
 from e3mega.plan.planfile import StagePlan
 from e3mega.rollout.batch import PackedBatch
-from e3mega.spec.schema.layout import LearnerLayout
 from e3mega.spec.schema.optimizer import Moments, OptimizerOptions
 from e3mega.weights.load import load_start
 from tests.integration.grid_jobs import digest, start
@@ -87,13 +86,9 @@ def second_stage(grid: RankGrid, *, moments: str) -> dict[str, Any]:
 def burst(grid: RankGrid, *, name: str, value: float) -> str:
     """The message of a step in which the gradient of one parameter is ``value``."""
     plan, learner = start(grid, SUPERVISED)
-    held = {
-        weight.megatron_name.format(layer=weight.layer): own
-        for weight, own in learner.held_weights()
-    }
+    held = {weight.name: parameter for weight, parameter in learner.held_weights()}
     if name in held:
-        parameter = learner.named_parameters()[held[name]]
-        parameter.register_hook(lambda gradient: torch.full_like(gradient, value))
+        held[name].register_hook(lambda gradient: torch.full_like(gradient, value))
     try:
         train_step(learner, batch_of(0), plan.stages[0], stage_step=0)
     except JobError as error:
@@ -116,7 +111,7 @@ def wide(grid: RankGrid) -> dict[str, Any]:
         max_context_tokens=512,
     )
     plan = tiny_plan(
-        LearnerLayout(tp=grid.tp, pp=grid.pp, dp=grid.dp),
+        grid.layout,
         model=model,
         loss=LossOptions.model_validate(SUPERVISED, strict=False),
     )

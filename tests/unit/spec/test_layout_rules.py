@@ -41,6 +41,11 @@ REFUSED = {
         "layout.learner.sequence_parallel",
         ("false for layout.learner.tp = 1",),
     ),
+    "bin that tensor ranks cannot share": (
+        "layout: {learner: {sequence_parallel: true}}\nrollout: {packed_tokens: 1025}",
+        "rollout.packed_tokens",
+        ("layout.learner.tp = 2", "use 1026"),
+    ),
     "experts without any": (
         "layout: {learner: {ep: 2}}",
         "layout.learner.ep",
