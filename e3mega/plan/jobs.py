@@ -128,5 +128,8 @@ _SERVER_ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     # Log-probabilities then do not depend on the other sequences of a batch, on two threads too.
     "VLLM_CPU_ATTN_SPLIT_KV": "0",
+    # A server that closes idle connections may do so while a request is on its way, and the run
+    # would end with "Server disconnected": the client closes them long before.
+    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",
 }
 """Development routes carry the weight transfer."""
