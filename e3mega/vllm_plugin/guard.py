@@ -19,7 +19,7 @@ def install_key(key: str) -> None:
 
 
 class Guard:
-    """Pure ASGI: 401 without ``Authorization: Bearer KEY``, WebSockets closed before accept.
+    """Pure ASGI: 401 without ``Authorization: Bearer KEY``, WebSocket handshakes included.
 
     vLLM's own API key covers only some prefixes; the weight-update and development routes would
     be open to whoever reaches the port.
@@ -39,17 +39,21 @@ class Guard:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
-            reason = "the run's key is missing or wrong"
-            await send({"type": "websocket.close", "code": 1008, "reason": reason})
+            # ASGI's way to answer a handshake with a status; a bare close would be a 403.
+            await _refuse(send, "websocket.http.response")
         else:
-            body = b'{"error": "the run\'s key is missing or wrong"}'
-            headers = [
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-                (b"www-authenticate", b"Bearer"),
-            ]
-            await send({"type": "http.response.start", "status": 401, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await _refuse(send, "http.response")
+
+
+async def _refuse(send: Callable[[Message], Awaitable[None]], kind: str) -> None:
+    body = b'{"error": "the run\'s key is missing or wrong"}'
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"www-authenticate", b"Bearer"),
+    ]
+    await send({"type": f"{kind}.start", "status": 401, "headers": headers})
+    await send({"type": f"{kind}.body", "body": body})
 
 
 def _carries_key(scope: Message) -> bool:
