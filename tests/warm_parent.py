@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,17 @@ class WarmParent:
 
         Arguments go through JSON. Raises AssertionError with the tracebacks of failed ranks.
         """
+        return self.start(layout, function, timeout_s=timeout_s, **arguments).results()
+
+    def load(self, *modules: str) -> None:
+        """Import modules in the parent, so that the ranks of later jobs have them already."""
+        self._write({"modules": modules})
+        assert self.answer() == [], "the modules are loaded"
+
+    def start(
+        self, layout: LearnerLayout, function: str, *, timeout_s: float = 120.0, **arguments: Any
+    ) -> "GridJob":
+        """As ``run``, but without waiting; no other job may start before its results are read."""
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         job = {
             "layout": layout.model_dump(mode="json"),
@@ -51,22 +63,46 @@ class WarmParent:
             "folder": str(folder),
             "timeout_s": timeout_s,
         }
+        self._write(job)
+        return GridJob(self, folder)
+
+    def _write(self, line: dict[str, Any]) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.write(json.dumps(line) + "\n")
         self._process.stdin.flush()
+
+    def answer(self) -> list[int]:
+        """The exit statuses of the job under way, by world rank, when all its ranks have ended."""
+        assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         assert answer, "the warm parent is gone"
-        size = num_learner_ranks(layout)
-        errors = [path.read_text() for path in sorted(folder.glob("*.error"))]
-        assert json.loads(answer) == [0] * size, f"{answer}\n" + "\n".join(errors)
-        return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(size)]
+        return json.loads(answer)
 
     def close(self) -> None:
         """End the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(30)
+
+
+@dataclass(frozen=True, slots=True)
+class GridJob:
+    """A job under way."""
+
+    parent: WarmParent
+    folder: Path
+
+    def wait(self) -> tuple[list[int], str]:
+        """Exit statuses of the ranks when all have ended, and the tracebacks of the failed."""
+        codes = self.parent.answer()
+        return codes, "\n".join(path.read_text() for path in sorted(self.folder.glob("*.error")))
+
+    def results(self) -> list[Any]:
+        """What the ranks returned; raises AssertionError with the tracebacks of failed ranks."""
+        codes, errors = self.wait()
+        assert not any(codes), f"{codes}\n{errors}"
+        paths = [self.folder / f"{rank}.pickle" for rank in range(len(codes))]
+        return [pickle.loads(path.read_bytes()) for path in paths]
 
 
 def _run_rank(job: dict[str, Any], world_rank: int, size: int) -> None:
@@ -111,14 +147,23 @@ def _run_job(job: dict[str, Any]) -> list[int]:
     return [codes[pid] for pid in ranks]
 
 
-def _main() -> None:
-    # What every rank imports, so that a fork has it already.
-    for module in ("e3mega.learner.commands", "e3mega.weights.source", "tests.learner_cases"):
+def _load(modules: list[str]) -> list[int]:
+    for module in modules:
         importlib.import_module(module)
     assert threading.active_count() == 1, "a fork must not lose threads"
+    return []
+
+
+def _main() -> None:
+    # Libraries print to the standard output; answers keep it for themselves.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    # What every rank imports, so that a fork has it already.
+    _load(["e3mega.learner.commands", "e3mega.weights.source", "tests.learner_cases"])
     for line in sys.stdin:
-        codes = _run_job(json.loads(line))
-        print(json.dumps(codes), flush=True)
+        job = json.loads(line)
+        answer = _load(job["modules"]) if "modules" in job else _run_job(job)
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from e3mega.plan.planfile import Plan
 from e3mega.rollout.channel import CommandReceiver
 from e3mega.rollout.records import Command, CommandKind, Reply
 from e3mega.weights.load import load_start
+from e3mega.weights.source import MegatronWeightSource
 
 
 def serve(plan: Plan, paths: RunPaths, attempt: int) -> None:
@@ -30,8 +31,15 @@ def serve(plan: Plan, paths: RunPaths, attempt: int) -> None:
     grid = init_parallel(plan.layout.learner, process_rank())
     learner = build_learner(plan, grid)
     version = _start(plan, paths, learner)
-    session = Session(plan, paths, learner, version, Transfer(learner, plan, paths))
-    receiver = CommandReceiver(paths.attempt_commands(attempt)) if grid.is_main else None
+    transfer = Transfer(MegatronWeightSource(learner), plan, paths, is_main=grid.is_main)
+    obey(Session(plan, paths, learner, version, transfer), attempt)
+
+
+def obey(session: Session, attempt: int) -> None:
+    """Run one attempt's commands on this rank until STOP."""
+    grid = session.learner.grid
+    commands = session.paths.attempt_commands(attempt)
+    receiver = CommandReceiver(commands) if grid.is_main else None
     while True:
         command = _next_command(receiver, grid)
         start = time.perf_counter()

@@ -1,16 +1,25 @@
 """The learner's end of the weight sync: connects to the servers and sends every version."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from e3mega.mcore.build import LearnerModel
+import torch
+
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan
-from e3mega.weights.source import MegatronWeightSource
 
 if TYPE_CHECKING:
     from e3mega.weights.engines.shared_memory import SharedMemoryTrainerEngine, SyncReport
+
+
+class Source(Protocol):
+    """The weights to send: HF-named tensors, None on ranks that do not get them."""
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor | None]]:
+        """Every tensor once; a collective of all ranks."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +39,9 @@ class Transfer:
     moved: servers start beside the learner and may be started again.
     """
 
-    def __init__(self, learner: LearnerModel, plan: Plan, paths: RunPaths) -> None:
-        self._source = MegatronWeightSource(learner)
-        self._is_main = learner.grid.is_main
+    def __init__(self, source: Source, plan: Plan, paths: RunPaths, *, is_main: bool) -> None:
+        self._source = source
+        self._is_main = is_main
         self._plan = plan
         self._paths = paths
         self._engine: SharedMemoryTrainerEngine | None = None

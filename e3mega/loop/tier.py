@@ -39,6 +39,10 @@ class Server(Protocol):
         """
         ...
 
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
 
 class ReplicaState(Enum):
     """What a replica can be asked."""
@@ -90,10 +94,12 @@ class Tier:
             for replica in self.replicas:
                 self._await_start(replica)
 
-    def close(self) -> None:
-        """Give up waiting for servers."""
+    async def close(self) -> None:
+        """Give up waiting for servers, and close the connections."""
         for task in self._starts:
             task.cancel()
+        for replica in self.replicas:
+            await replica.server.close()
 
     def answering(self) -> list[Replica]:
         """The replicas that can take weights."""

@@ -29,16 +29,8 @@ def first_state(paths: RunPaths, metrics: MetricsWriter) -> LoopState:
     return state
 
 
-async def run_loop(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWriter) -> None:
-    """Run the plan to its end; raises E3Error with the reason if it cannot."""
-    metrics.write(
-        "run_started",
-        name=plan.name,
-        seed=plan.seed,
-        fingerprint=plan.run_fingerprint,
-        attempt=attempt,
-    )
-    state = first_state(paths, metrics)
+def build_jobs(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWriter) -> Jobs:
+    """What the loop of one attempt works with."""
     tasks = tuple(build_task(stage.task, plan.seed) for stage in plan.stages)
     servers = tuple(
         GenerationClient(
@@ -49,7 +41,7 @@ async def run_loop(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWr
         )
         for replica in range(plan.layout.generation.num_replicas)
     )
-    jobs = Jobs(
+    return Jobs(
         plan=plan,
         paths=paths,
         tasks=tasks,
@@ -61,12 +53,25 @@ async def run_loop(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWr
         ),
         metrics=metrics,
     )
+
+
+async def run_loop(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWriter) -> None:
+    """Run the plan to its end; raises E3Error with the reason if it cannot."""
+    metrics.write(
+        "run_started",
+        name=plan.name,
+        seed=plan.seed,
+        fingerprint=plan.run_fingerprint,
+        attempt=attempt,
+    )
+    state = first_state(paths, metrics)
+    jobs = build_jobs(plan, paths, attempt, metrics)
     try:
         await Controller(jobs, state).run()
     finally:
-        jobs.tier.close()
-        for each in (*servers, *tasks):
-            await each.close()
+        await jobs.tier.close()
+        for task in jobs.tasks:
+            await task.close()
 
 
 def main(argv: list[str]) -> int:

@@ -79,11 +79,15 @@ class SharedMemoryReceiver(WeightTransferEngine[SharedMemoryInitInfo, SharedMemo
 
     def finish_weight_update(self) -> None:
         """Pack again what is packed, and report every tensor as it is installed now."""
-        finalize_layerwise_reload(self.model, self.model_config)
-        repack_tied_heads(self.model)
+        self.pack()
         if self._report is not None:
             write_report(self._report, installed_report(self.model, self._tensors))
         self._tensors, self._report = {}, None
+
+    def pack(self) -> None:
+        """Bring the layers back into the form that they compute with."""
+        finalize_layerwise_reload(self.model, self.model_config)
+        repack_tied_heads(self.model)
 
     def shutdown(self) -> None:
         """Nothing is held between updates."""

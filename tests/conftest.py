@@ -1,4 +1,4 @@
-"""Fixtures shared by the integration tests."""
+"""Fixtures shared by the integration and the end-to-end tests."""
 
 from collections.abc import Iterator
 
