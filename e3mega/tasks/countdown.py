@@ -38,7 +38,10 @@ class CountdownOptions(Options):
     """Share of all problems kept for evaluation and never trained on."""
     trace_hit_frac: Fraction = 0.5
     """Share of supervised traces that contain a hit."""
+    trace_stop_frac: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Share of the attempts of supervised traces that are their trace's last."""
     max_trace_attempts: Positive = 6
     """Most attempts in one supervised trace."""
-    trace_verdict_weight: PositiveFloat = 1.0
-    """Loss weight of a verdict token of a supervised trace; others weigh 1."""
+    trace_exact_weight: PositiveFloat = 1.0
+    """Loss weight of a supervised trace's results and verdicts, which follow from the words before
+    them; the other words, most of them free choices, weigh 1."""

@@ -13,9 +13,10 @@ from e3mega.tasks.countdown_problems import Attempt
 SPECIAL_WORDS = ("<pad>", "<end>", "<unk>")
 END = "<end>"
 HIT, MISS, GIVE_UP = "ok", "no", "none"
+EQUALS = "="
 OPEN_ANSWER, CLOSE_ANSWER = "<answer>", "</answer>"
 OPERATORS = ("+", "-", "*", "/")
-_OTHER_WORDS = ("numbers", "target", "think", "=", "(", ")", *OPERATORS, HIT, MISS, GIVE_UP)
+_OTHER_WORDS = ("numbers", "target", "think", EQUALS, "(", ")", *OPERATORS, HIT, MISS, GIVE_UP)
 
 
 def vocabulary(options: CountdownOptions) -> tuple[str, ...]:

@@ -33,10 +33,11 @@ class _Draws:
 class TraceWriter:
     """Writes trace number ``index``: random misses, then a hit with its answer, or giving up.
 
-    A trace has one to ``max_trace_attempts`` attempts, every number as likely, and its attempts
-    are independent draws from all valid ones, so a base trained on them guesses without a plan
-    and gives up early. Random choices are drawn a block at a time, which costs less than a
-    generator per trace.
+    After each attempt a trace ends with the probability ``trace_stop_frac``, and its attempts are
+    independent draws from all valid ones, so a base trained on them guesses without a plan and
+    gives up early. A few traces are as long as the longest budgets: a base that never saw an
+    attempt at such a place cannot calculate or check there, and trying longer does not pay.
+    Random choices are drawn a block at a time, which costs less than a generator per trace.
     """
 
     def __init__(self, options: CountdownOptions, entropy: tuple[int, ...]) -> None:
@@ -50,7 +51,7 @@ class TraceWriter:
         most = self._options.max_trace_attempts
         return _Draws(
             has_hit=rng.random(_BLOCK) < self._options.trace_hit_frac,
-            num_attempts=rng.integers(1, most + 1, _BLOCK),
+            num_attempts=np.minimum(rng.geometric(self._options.trace_stop_frac, _BLOCK), most),
             choices=rng.random((_BLOCK, most)),
         )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from e3mega.tasks.arithmetic import NotAnExpression, exact_value
-from e3mega.tasks.countdown_language import END, HIT, MISS, OPERATORS
+from e3mega.tasks.countdown_language import END, EQUALS, HIT, MISS, OPERATORS
 from e3mega.tasks.countdown_problems import apply
 from e3mega.tasks.failure import Failure
 from e3mega.tasks.interface import Marks
@@ -54,7 +54,7 @@ class CountdownVerifier:
         self._tokenizer = tokenizer
         self._num_steps = num_numbers - 1
         self._span = 4 * num_numbers - 3
-        self._hit, self._miss, self._equals = id_of[HIT], id_of[MISS], id_of["="]
+        self._hit, self._miss, self._equals = id_of[HIT], id_of[MISS], id_of[EQUALS]
         self._end = id_of[END]
         self._operator_of = {id_of[operator]: operator for operator in OPERATORS}
         self._value_of = {i: int(w) for i, w in enumerate(tokenizer.words) if w.isdigit()}

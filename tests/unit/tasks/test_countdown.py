@@ -113,7 +113,7 @@ def words_of(task: Task, ids: tuple[int, ...]) -> list[str]:
 
 def test_traces_are_exact_and_half_of_them_hit() -> None:
     task = build_task(OPTIONS, 5)
-    counts = np.zeros(7, int)
+    counts = np.zeros(OPTIONS.max_trace_attempts + 1, int)
     for index in range(1000):
         trace = task.trace(index)
         marks = task.mark(trace.prompt, trace.token_ids)
@@ -129,17 +129,24 @@ def test_traces_are_exact_and_half_of_them_hit() -> None:
             a, _, b, equals, _, _, c, _, _, verdict = words[end - 10 : end]
             assert sorted((a, b, c)) == numbers and equals == "="
             assert verdict in ("ok", "no")
-    assert counts[0] == 0 and counts[1:].min() > 110
+    # A geometric distribution, cut at the largest number.
+    stop = OPTIONS.trace_stop_frac
+    shares = stop * (1 - stop) ** np.arange(OPTIONS.max_trace_attempts)
+    assert counts[0] == 0
+    shares[-1] /= stop
+    assert np.all(abs(counts[1:] - 1000 * shares) < 4 * np.sqrt(1000 * shares))
     hits = sum(task.trace(index).has_hit for index in range(4000))
     assert abs(hits - 2000) < 4 * np.sqrt(4000 / 4)
 
 
-def test_verdicts_weigh_what_the_options_say() -> None:
-    task = build_task(OPTIONS.model_copy(update={"trace_verdict_weight": 6.0}), 5)
+def test_results_and_verdicts_weigh_what_the_options_say() -> None:
+    task = build_task(OPTIONS.model_copy(update={"trace_exact_weight": 6.0}), 5)
     for index in range(20):
         trace = task.trace(index)
         verdicts = task.mark(trace.prompt, trace.token_ids).attempts_at
-        expected = [6.0 if end in verdicts else 1.0 for end in range(1, len(trace.weights) + 1)]
+        # 3 + 5 = 8 - 7 = 1 ok: the fifth and the ninth word are results.
+        exact = {end - back for end in verdicts for back in (0, 1, 5)}
+        expected = [6.0 if place in exact else 1.0 for place in range(1, len(trace.weights) + 1)]
         assert list(trace.weights) == expected
         assert len(trace.weights) == len(trace.token_ids)
 
