@@ -35,6 +35,9 @@ class FakeServer:
     num_generated: int = 0
     kill_after: int | None = None
     """Groups after which the loop is killed."""
+    leave_after: int | None = None
+    """Groups after which the loop is asked to leave, by ``asked_to_leave``."""
+    asked_to_leave: asyncio.Event | None = None
     fail_at: set[int] = field(default_factory=set)
     """Counts of generated groups at which the server's process dies, once each."""
     restart_s: float | None = 0.0
@@ -58,6 +61,8 @@ class FakeServer:
         """Cut traces: some end, some are truncated."""
         assert self.served == request.version, "a request came before its weights"
         await asyncio.sleep(0)
+        if self.asked_to_leave is not None and self.num_generated == self.leave_after:
+            self.asked_to_leave.set()
         if self.num_generated in self.fail_at:
             self.fail_at.remove(self.num_generated)
             raise TierError("the server is gone")

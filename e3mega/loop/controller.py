@@ -50,6 +50,8 @@ class Controller:
         self._tier = TierSync(jobs)
         self._ahead: dict[int, asyncio.Task[RoundData]] = {}
         self._rounds_since_checkpoint = 0
+        self._turn = asyncio.Lock()
+        """Held from a round's first step to its checkpoint; outside it the state is whole."""
 
     async def run(self) -> LoopState:
         """Finish the plan; the state afterwards is the end of the last stage."""
@@ -128,6 +130,12 @@ class Controller:
         self._generate_ahead(stage, current)
         with jobs.timed("generation_wait_s"):
             data = await self._ahead.pop(current)
+        async with self._turn:
+            await self._train_round(stage, current, data)
+
+    async def _train_round(self, stage: StagePlan, current: int, data: RoundData) -> None:
+        """Train on the round, then bring the tier to the new weights, and take a checkpoint."""
+        jobs = self._jobs
         lag = current - self._state.generated[current].round
         self._state = await train_round(jobs, self._state, stage, data, lag=lag)
         # A sync must not fall into a group: what was set off under the old version ends first.
@@ -252,11 +260,29 @@ class Controller:
             reason = ExitReason.DATA
         return "" if reason is None else reason.value
 
+    async def leave(self, work: asyncio.Task[LoopState]) -> bool:
+        """Cut ``run`` short at a checkpoint and have the learner leave; whether it was in time."""
+        async with self._turn:
+            if work.done():
+                await work
+                return False
+            work.cancel()
+            await asyncio.wait({work})
+        state = self._state
+        if self._rounds_since_checkpoint > 0:
+            await self._checkpoint(self._jobs.plan.stages[state.stage_index])
+        await self._jobs.command(CommandKind.STOP, version=state.version)
+        self._jobs.metrics.write("run_left", version=state.version)
+        return True
+
     async def _checkpoint_if_due(self, stage: StagePlan) -> None:
         self._rounds_since_checkpoint += 1
         every = self._jobs.plan.checkpoint.every_rounds
         if self._rounds_since_checkpoint < every and not self._state.is_stage_finished:
             return
+        await self._checkpoint(stage)
+
+    async def _checkpoint(self, stage: StagePlan) -> None:
         self._rounds_since_checkpoint = 0
         with self._jobs.timed("checkpoint_s"):
             reply = await self._jobs.command(

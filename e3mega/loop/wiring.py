@@ -10,11 +10,12 @@ from e3mega.errors import E3Error
 from e3mega.generation.client import GenerationClient
 from e3mega.loop.controller import Controller
 from e3mega.loop.jobs import Jobs
+from e3mega.loop.leave import asked_by_signal, run_or_leave
 from e3mega.loop.state import LoopState, read_state
 from e3mega.loop.tier import Tier
 from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
-from e3mega.plan.planfile import Plan, read_plan
+from e3mega.plan.planfile import LEFT_STATUS, Plan, read_plan
 from e3mega.rollout.channel import CommandSender
 from e3mega.tasks.catalog import build_task
 
@@ -55,8 +56,12 @@ def build_jobs(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWriter
     )
 
 
-async def run_loop(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWriter) -> None:
-    """Run the plan to its end; raises E3Error with the reason if it cannot."""
+async def run_loop(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWriter) -> bool:
+    """Run the plan to its end, or leave at a checkpoint when asked to; whether it left.
+
+    Raises E3Error with the reason if it can do neither.
+    """
+    asked = asked_by_signal()
     metrics.write(
         "run_started",
         name=plan.name,
@@ -67,7 +72,7 @@ async def run_loop(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWr
     state = first_state(paths, metrics)
     jobs = build_jobs(plan, paths, attempt, metrics)
     try:
-        await Controller(jobs, state).run()
+        return await run_or_leave(Controller(jobs, state), asked)
     finally:
         await jobs.tier.close()
         for task in jobs.tasks:
@@ -80,14 +85,14 @@ def main(argv: list[str]) -> int:
     paths = RunPaths(run_dir)
     metrics = MetricsWriter(paths.metrics("loop"))
     try:
-        asyncio.run(run_loop(read_plan(paths.plan), paths, attempt, metrics))
+        has_left = asyncio.run(run_loop(read_plan(paths.plan), paths, attempt, metrics))
     except E3Error as error:
         metrics.write("run_failed", reason=str(error))
         print(json.dumps({"reason": str(error)}), file=sys.stderr)
         return error.exit_code
     finally:
         metrics.close()
-    return 0
+    return LEFT_STATUS if has_left else 0
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ class Role(Enum):
     """The loop."""
 
 
+LEFT_STATUS = 75
+"""Exit status of a loop, and of a run, that left at a checkpoint as it was asked (EX_TEMPFAIL)."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobPlan:
     """The processes of one role on one node.

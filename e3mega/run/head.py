@@ -10,7 +10,7 @@ import time
 
 from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
-from e3mega.plan.planfile import JobPlan, Plan, Role
+from e3mega.plan.planfile import LEFT_STATUS, JobPlan, Plan, Role
 from e3mega.run.attempts import begin_attempt, end_attempt
 from e3mega.run.board import Board, JobReport
 from e3mega.run.causes import context_lines
@@ -24,7 +24,7 @@ from e3mega.run.readiness import StartingServers
 from e3mega.run.servers import ServerCare
 from e3mega.run.station import POLL_S, Station
 from e3mega.run.tail import MetricsTail
-from e3mega.run.verdict import LEFT_STATUS, Verdict, judge
+from e3mega.run.verdict import Verdict, judge
 from e3mega.run.watchdog import Watchdog, write_stacks
 
 SETTLE_S = 1.0
@@ -70,6 +70,8 @@ class Head:
             states = self._states()
             self._care.restart_ended(states, self.attempt)
             verdict, names = judge([report.state() for report in states])
+            if self._leave is not None and _was_only_starting(states):
+                return Ending(self._leave[0], LEFT_STATUS)
             if verdict is Verdict.DONE:
                 return Ending("finished", 0)
             if verdict is Verdict.LEFT:
@@ -204,6 +206,11 @@ class Head:
         node = next(job.node for job in self._plan.jobs if job.name == name)
         report = self._board.report(node)
         return report.reason if report and report.reason else f"job {name} on node {node} ended"
+
+
+def _was_only_starting(states: list[JobReport]) -> bool:
+    """Whether the request to leave ended a loop that did not know it yet."""
+    return any(s.role is Role.LOOP and s.status == -signal.SIGUSR1 for s in states)
 
 
 def _not_started(job: JobPlan) -> JobReport:

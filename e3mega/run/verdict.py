@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from e3mega.plan.planfile import Role
+from e3mega.plan.planfile import LEFT_STATUS, Role
 
-LEFT_STATUS = 75
-"""Exit status of a loop, and of a run, that left at a checkpoint as it was asked (EX_TEMPFAIL)."""
 _GOOD = (0, LEFT_STATUS)
 
 LEAVING_GRACE_S = 30.0

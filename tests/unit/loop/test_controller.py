@@ -9,6 +9,7 @@ import pytest
 from e3mega.errors import SyncError, TierError
 from e3mega.loop.controller import Controller
 from e3mega.loop.jobs import Jobs
+from e3mega.loop.leave import run_or_leave
 from e3mega.loop.state import LoopState, read_state
 from e3mega.loop.tier import Tier
 from e3mega.metrics import MetricsWriter, read_metrics
@@ -130,6 +131,38 @@ def test_a_killed_loop_goes_on_to_the_same_batches(
     ended.ledger.check(is_drained=True)
     generated = sum(server.num_generated for server in learner.servers)
     assert generated + kill_after == straight.servers[0].num_generated
+
+
+@pytest.mark.parametrize("max_lag", [0, 1])
+@pytest.mark.parametrize("leave_after", [1, 20, 45, 70])
+def test_a_loop_that_is_asked_to_leave_goes_on_to_the_same_batches(
+    tmp_path: Path, leave_after: int, max_lag: int
+) -> None:
+    settings = ["checkpoint.every_rounds=4"]
+    if max_lag:
+        settings += [f"rollout.max_lag={max_lag}", "loss.correction=truncated_token"]
+    plan = small_plan(*settings)
+    whole, _ = make_jobs(plan, tmp_path / "whole")
+    final = run(whole)
+
+    jobs, learner = make_jobs(plan, tmp_path / "left")
+
+    async def leave() -> bool:
+        asked = learner.servers[0].asked_to_leave = asyncio.Event()
+        learner.servers[0].leave_after = leave_after
+        return await run_or_leave(Controller(jobs, LoopState()), asked)
+
+    assert asyncio.run(leave())
+    assert learner.commands[-1].kind is CommandKind.STOP
+    resumed, learner = make_jobs(plan, tmp_path / "left")
+    state = read_state(newest_state(resumed.paths))
+    assert state.version > 0, "what was trained is in the checkpoint"
+    learner.version = state.version
+    ended = run(resumed, state)
+    assert batches(tmp_path / "left") == batches(tmp_path / "whole")
+    steps = [event["step"] for event in events(tmp_path / "left", "step")]
+    assert steps == list(range(1, final.version + 1)), "no step is taken twice"
+    ended.ledger.check(is_drained=True)
 
 
 def test_servers_whose_scores_differ_stop_the_run(tmp_path: Path) -> None:
