@@ -16,10 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status."""
-    from e3mega.plan.compile import compile_plan
+    from e3mega.plan.compile import checked_plan
     from e3mega.plan.planfile import plan_to_json
 
-    plan = compile_plan(resolved_spec(options).options)
+    plan = checked_plan(resolved_spec(options))
     if options.json:
         sys.stdout.write(plan_to_json(plan))
         return 0

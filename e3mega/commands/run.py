@@ -18,11 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status."""
-    from e3mega.plan.compile import compile_plan
+    from e3mega.plan.compile import checked_plan
     from e3mega.plan.paths import default_run_dir
     from e3mega.run.local import start_run
     from e3mega.spec.render import resolved_text
 
     resolved = resolved_spec(options)
     run_dir = options.run_dir or default_run_dir(resolved.options.name)
-    return start_run(compile_plan(resolved.options), resolved_text(resolved), run_dir)
+    return start_run(checked_plan(resolved), resolved_text(resolved), run_dir)

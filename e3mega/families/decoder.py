@@ -11,6 +11,20 @@ _EXPERT = f"{_LAYER}.mlp.experts.local_experts.{{expert}}"
 
 def decoder_weights(model: ModelOptions, form: FamilyForm) -> tuple[Weight, ...]:
     """Every parameter of the model, in the order of the Hugging Face model."""
+    embedding, *rest = end_weights(model)
+    layers = [
+        weight for layer in range(model.num_layers) for weight in layer_weights(model, form, layer)
+    ]
+    return (embedding, *layers, *rest)
+
+
+def layer_weights(model: ModelOptions, form: FamilyForm, layer: int) -> tuple[Weight, ...]:
+    """The parameters of one layer."""
+    return (*_attention(model, form, layer), *_feed_forward(model, layer))
+
+
+def end_weights(model: ModelOptions) -> tuple[Weight, ...]:
+    """The embedding, the final norm, and the LM head where it is not tied."""
     rows = (model.vocab_size, model.hidden_size)
     embedding = Weight(
         "embedding.word_embeddings.weight",
@@ -19,11 +33,6 @@ def decoder_weights(model: ModelOptions, form: FamilyForm) -> tuple[Weight, ...]
         Place.FIRST,
         copy_name="output_layer.weight" if model.ties_embeddings else "",
     )
-    layers = [
-        weight
-        for layer in range(model.num_layers)
-        for weight in (*_attention(model, form, layer), *_feed_forward(model, layer))
-    ]
     norm = Weight(
         "decoder.final_layernorm.weight",
         (HfTensor("model.norm.weight", (model.hidden_size,)),),
@@ -34,7 +43,7 @@ def decoder_weights(model: ModelOptions, form: FamilyForm) -> tuple[Weight, ...]
     head = Weight(
         "output_layer.weight", (HfTensor("lm_head.weight", rows),), Shard.VOCAB, Place.LAST
     )
-    return (embedding, *layers, norm, *(() if model.ties_embeddings else (head,)))
+    return (embedding, norm, *(() if model.ties_embeddings else (head,)))
 
 
 def _tensor(layer: int, name: str, *shape: int) -> HfTensor:

@@ -1,6 +1,6 @@
 """Which form, mapping table and configuration belong to a model family."""
 
-from e3mega.families.decoder import decoder_weights
+from e3mega.families import decoder
 from e3mega.families.form import FamilyForm
 from e3mega.families.geometry import Family, ModelOptions
 from e3mega.families.llama import LLAMA
@@ -23,4 +23,14 @@ def form_of(model: ModelOptions) -> FamilyForm:
 
 def weights(model: ModelOptions) -> tuple[Weight, ...]:
     """The mapping table of the model: every parameter, in the order of the HF model."""
-    return decoder_weights(model, form_of(model))
+    return decoder.decoder_weights(model, form_of(model))
+
+
+def layer_weights(model: ModelOptions, layer: int) -> tuple[Weight, ...]:
+    """The part of the mapping table that is about one layer."""
+    return decoder.layer_weights(model, form_of(model), layer)
+
+
+def end_weights(model: ModelOptions) -> tuple[Weight, ...]:
+    """The part of the mapping table that is about no layer: embedding, final norm, LM head."""
+    return decoder.end_weights(model)

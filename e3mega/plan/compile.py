@@ -1,13 +1,17 @@
 """Compiles a spec into the plan of its jobs, without GPU, network or torch."""
 
 from e3mega import __version__
+from e3mega.errors import SpecError
 from e3mega.families.geometry import ModelOptions
+from e3mega.plan.estimate import estimate
+from e3mega.plan.fit import misfits
 from e3mega.plan.jobs import compile_jobs
 from e3mega.plan.memory import bytes_per_value, num_parameters
 from e3mega.plan.planfile import Plan, ServerPlan
 from e3mega.plan.stages import compile_stages, evaluation_budgets, longest_completion
 from e3mega.plan.warn import warnings_of
 from e3mega.spec.fingerprint import run_fingerprint
+from e3mega.spec.resolve import Resolved
 from e3mega.spec.schema.curriculum import StageMode, StageOptions
 from e3mega.spec.schema.run import RunOptions
 from e3mega.tasks.sizes import max_prompt_tokens
@@ -18,6 +22,7 @@ _MAX_PREFILL_TOKENS = 8192
 
 def compile_plan(options: RunOptions) -> Plan:
     """The plan of a checked spec; the same options give the same plan."""
+    stages, server = compile_stages(options), server_plan(options)
     return Plan(
         e3mega_version=__version__,
         name=options.name,
@@ -25,8 +30,8 @@ def compile_plan(options: RunOptions) -> Plan:
         run_fingerprint=run_fingerprint(options),
         model=options.model,
         layout=options.layout,
-        server=server_plan(options),
-        stages=compile_stages(options),
+        server=server,
+        stages=stages,
         caps=options.curriculum.caps,
         jobs=compile_jobs(options),
         cluster=options.cluster,
@@ -35,7 +40,20 @@ def compile_plan(options: RunOptions) -> Plan:
         num_parameters=num_parameters(options.model),
         sync_bytes=sync_bytes(options.model),
         warnings=warnings_of(options),
+        estimates=estimate(options, stages, server),
     )
+
+
+def checked_plan(resolved: Resolved) -> Plan:
+    """The plan of a spec.
+
+    Raises SpecError when something does not fit into its devices.
+    """
+    plan = compile_plan(resolved.options)
+    found = tuple(misfits(resolved.options, resolved.composition, plan.stages, plan.server))
+    if found:
+        raise SpecError(found)
+    return plan
 
 
 def sync_bytes(model: ModelOptions) -> int:

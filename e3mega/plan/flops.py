@@ -1,11 +1,9 @@
 """Counts tokens and floating-point operations of a stage's optimizer step."""
 
-import math
 from dataclasses import dataclass
 
 from e3mega.families.geometry import ModelOptions
-from e3mega.families.mapping import Place, Weight
-from e3mega.families.registry import weights
+from e3mega.plan.counts import active_matrix_sizes
 from e3mega.plan.planfile import BudgetPlan, StagePlan
 
 
@@ -33,26 +31,13 @@ def step_work(model: ModelOptions, stage: StagePlan, budget: BudgetPlan) -> Step
     )
 
 
-def forward_flops(model: ModelOptions, num_tokens: int) -> float:
+def forward_flops(model: ModelOptions, num_tokens: float) -> float:
     """Operations of one forward pass over one sequence, LM head included.
 
-    ``2 * parameters of matrices * T`` plus ``4 * layers * heads * head_dim`` for each of the
-    ``T (T + 1) / 2`` pairs of tokens that causal attention looks at. Of the experts those count
-    that a token is given to.
+    ``2 * entries of matrices * T``, of experts those that a token meets, plus
+    ``4 * layers * heads * head_dim`` for each of the ``T (T + 1) / 2`` pairs of tokens that causal
+    attention looks at.
     """
-    matrices = sum(
-        math.prod(tensor.shape) * _used_frac(model, weight)
-        for weight in weights(model)
-        for tensor in weight.hf
-        if len(tensor.shape) == 2 and (weight.place is not Place.FIRST or model.ties_embeddings)
-    )
     pairs = num_tokens * (num_tokens + 1) / 2
     attention = 4 * model.num_layers * model.num_heads * model.head_dim * pairs
-    return 2.0 * matrices * num_tokens + attention
-
-
-def _used_frac(model: ModelOptions, weight: Weight) -> float:
-    """Share of the tokens that a matrix is multiplied with, if experts are picked evenly."""
-    if weight.expert is None or model.experts is None:
-        return 1.0
-    return model.experts.experts_per_token / model.experts.num_experts
+    return 2.0 * active_matrix_sizes(model) * num_tokens + attention

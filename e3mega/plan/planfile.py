@@ -1,6 +1,6 @@
 """The records of plan.json: all that a job reads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from e3mega.curriculum.options import Budget, DataOptions, Exit, TokenCaps
 from e3mega.errors import RecordError
 from e3mega.families.geometry import ModelOptions
 from e3mega.objective.options import LossOptions
+from e3mega.plan.estimates import Estimates
 from e3mega.spec.schema.cluster import ClusterOptions
 from e3mega.spec.schema.curriculum import StageMode
 from e3mega.spec.schema.evaluation import EvaluationOptions
@@ -130,6 +131,7 @@ class Plan:
     """Bytes of one weight sync: every HF-named tensor once."""
     warnings: tuple[str, ...]
     cluster: ClusterOptions
+    estimates: Estimates = field(default_factory=Estimates)
 
     @property
     def num_nodes(self) -> int:

@@ -1,153 +1,135 @@
 """Prints a plan as tables that fit into 80 columns."""
 
-from rich import box
+from collections.abc import Iterator
+from itertools import groupby
+
 from rich.console import Console
 from rich.table import Table
 
-from e3mega.curriculum.options import RampBudget, StepsExit
-from e3mega.plan.flops import step_work
-from e3mega.plan.memory import kv_bytes_per_token, memory_per_rank
-from e3mega.plan.planfile import Plan, StagePlan
-from e3mega.spec.schema.curriculum import StageMode
+from e3mega.plan.estimates import RankEstimate
+from e3mega.plan.memory import kv_bytes_per_token
+from e3mega.plan.planfile import JobPlan, Plan, Role
+from e3mega.plan.show_stages import stage_tables
+from e3mega.plan.sizes_text import seconds_text, size_text
+from e3mega.plan.tables import span, table
+from e3mega.plan.topology import GridPlace
 
 
 def print_plan(plan: Plan, console: Console) -> None:
-    """Stages, jobs, memory and warnings of a plan."""
+    """Stages, jobs, ranks, memory, cost and warnings of a plan."""
     console.print(f"[bold]{plan.name}[/bold]  seed {plan.seed}, e3mega {plan.e3mega_version}")
     console.print(f"fingerprint {plan.run_fingerprint}", highlight=False)
     model = plan.model
     console.print(
         f"{model.family.value}, {plan.num_parameters:,} parameters, {model.precision.value}; "
-        f"{_size(plan.sync_bytes)} a weight sync",
+        f"{size_text(plan.sync_bytes)} a weight sync",
         highlight=False,
     )
-    for table in (_stages(plan), _work(plan), _servers(plan), _jobs(plan), _memory(plan)):
+    for each in (*stage_tables(plan), _servers(plan), _jobs(plan), _ranks(plan), _memory(plan)):
         console.print()
-        console.print(table)
+        console.print(each)
+    console.print()
+    console.print(_cost(plan), highlight=False)
     for warning in plan.warnings:
         console.print(f"\n[yellow]warning[/yellow] {warning}", highlight=False)
 
 
-def _table(title: str, *columns: str) -> Table:
-    """Columns whose name ends in a space are numbers, set to the right."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for column in columns:
-        table.add_column(
-            column.strip(), justify="right" if column.endswith(" ") else "left", overflow="fold"
-        )
-    return table
-
-
-def _stages(plan: Plan) -> Table:
-    table = _table(
-        "stages",
-        *("stage", "mode", "budget", "exit", "steps ", "groups ", "round ", "lag "),
-    )
-    for stage in plan.stages:
-        rollout = stage.rollout
-        table.add_row(
-            stage.name,
-            stage.mode.value,
-            _budget(stage),
-            stage.exit.kind,
-            f"<= {stage.max_steps}" if _may_end_early(stage) else str(stage.max_steps),
-            f"{rollout.prompts_per_step} x {rollout.samples_per_prompt}",
-            str(rollout.steps_per_round),
-            str(rollout.max_lag) if stage.mode is StageMode.RL else "-",
-        )
-    return table
-
-
-def _budget(stage: StagePlan) -> str:
-    tokens = [str(budget.tokens) for budget in stage.budgets]
-    return (" to " if isinstance(stage.budget, RampBudget) else " or ").join(tokens)
-
-
-def _may_end_early(stage: StagePlan) -> bool:
-    return not isinstance(stage.exit, StepsExit)
-
-
-def _work(plan: Plan) -> Table:
-    table = _table(
-        "one optimizer step, at most",
-        *("stage", "budget ", "sequence ", "bin ", "sequences ", "tokens ", "GFLOP "),
-    )
-    for stage in plan.stages:
-        for budget in stage.budgets:
-            work = step_work(plan.model, stage, budget)
-            table.add_row(
-                stage.name,
-                str(budget.tokens),
-                str(budget.max_sequence_tokens),
-                str(budget.packed_tokens),
-                str(work.num_sequences),
-                f"{work.max_tokens:,}",
-                f"{work.max_flops / 1e9:,.1f}",
-            )
-    return table
+def _cost(plan: Plan) -> str:
+    expected = plan.estimates
+    unit = "core" if expected.learner_device.startswith("cpu") else expected.learner_device
+    devices = f"{expected.num_devices} x {unit}"
+    hours = f"{expected.device_hours:,.1f} {unit}-hours"
+    return f"in all at most about {seconds_text(expected.total_s)} on {devices}: {hours}"
 
 
 def _servers(plan: Plan) -> Table:
-    table = _table(
-        "each server", "longest ", "at once ", "prefill ", "KV cache ", "KV cache holds "
+    found = table(
+        "each server", "longest ", "at once ", "prefill ", "weights ", "KV cache ", "it holds "
     )
-    table.add_row(
+    held = plan.estimates.server
+    cache = held.kv_cache_bytes if held is not None else plan.server.kv_cache_bytes
+    tokens = cache // kv_bytes_per_token(plan.model) if held is None else held.kv_cache_tokens
+    found.add_row(
         f"{plan.server.max_model_len} tokens",
         f"{plan.server.max_num_seqs} sequences",
         f"{plan.server.max_num_batched_tokens} tokens",
-        _size(plan.server.kv_cache_bytes),
-        f"{plan.server.kv_cache_bytes // kv_bytes_per_token(plan.model):,} tokens",
+        size_text(held.weight_bytes if held is not None else plan.sync_bytes),
+        size_text(cache),
+        f"{tokens:,} tokens",
     )
-    return table
+    return found
 
 
 def _jobs(plan: Plan) -> Table:
-    table = _table("jobs", "job", "role", "module", "threads ", "GPUs ", "node ")
-    for job in plan.jobs:
-        module = job.argv[len(job.argv) - 1 - job.argv[::-1].index("-m") + 1]
-        table.add_row(
-            job.name,
-            job.role.value,
-            module,
-            job.env["OMP_NUM_THREADS"],
-            str(job.num_devices),
-            str(job.node),
+    """The jobs; neighbours that differ in their number only are one line."""
+    found = table("jobs", "job", "role", "module", "threads ", "GPUs ", "node ")
+    for (role, module, threads, num_devices), group in groupby(plan.jobs, key=_job_kind):
+        jobs = list(group)
+        last = jobs[-1].name.rsplit("_", 1)[-1]
+        name = jobs[0].name if len(jobs) == 1 else f"{jobs[0].name}-{last}"
+        nodes = span(job.node for job in jobs)
+        found.add_row(name, role, module, threads, str(num_devices), nodes)
+    return found
+
+
+def _job_kind(job: JobPlan) -> tuple[str, str, str, int]:
+    module = job.argv[len(job.argv) - 1 - job.argv[::-1].index("-m") + 1]
+    return job.role.value, module, job.env["OMP_NUM_THREADS"], job.num_devices
+
+
+_AXES = ("tp", "cp", "dp", "pp", "ep")
+
+
+def _ranks(plan: Plan) -> Table:
+    """Which rank is where: a line for each node and pipeline stage."""
+    found = table(
+        "where the learner's ranks are",
+        *("node ", "GPUs ", "ranks ", *(f"{axis} " for axis in _AXES)),
+    )
+    jobs = [job for job in plan.jobs if job.role is Role.LEARNER]
+    places = [rank.place for rank in plan.estimates.ranks]
+    per_node = len(places) // len(jobs)
+
+    def place_kind(place: GridPlace) -> tuple[int, int]:
+        return place.world_rank // per_node, place.pp_rank
+
+    for (part, _), group in groupby(places, key=place_kind):
+        together, devices = list(group), jobs[part].devices
+        used = [devices[place.world_rank % per_node] for place in together if devices]
+        found.add_row(
+            str(jobs[part].node),
+            span(used) or "-",
+            span(place.world_rank for place in together),
+            *(span(getattr(place, f"{axis}_rank") for place in together) for axis in _AXES),
         )
-    return table
+    return found
 
 
 def _memory(plan: Plan) -> Table:
-    table = _table(
-        "learner ranks, without activations",
-        *("rank ", "tp ", "dp ", "pp ", "weights ", "gradients ", "optimizer ", "sum "),
+    """The parts of a rank's memory; ranks that hold the same are one line."""
+    found = table(
+        "learner memory, at its fullest",
+        *("ranks ", "weights ", "grads ", "optimizer ", "activations ", "sync ", "sum ", "of "),
     )
-    for rank in memory_per_rank(plan.model, plan.layout.learner):
-        place = rank.place
-        table.add_row(
-            str(place.world_rank),
-            str(place.tp_rank),
-            str(place.dp_rank),
-            str(place.pp_rank),
-            _size(rank.weight_bytes),
-            _size(rank.gradient_bytes),
-            _size(rank.optimizer_bytes),
-            _size(rank.total_bytes),
+    for ranks, rank in _alike(plan.estimates.ranks):
+        found.add_row(
+            ranks,
+            size_text(rank.weight_bytes),
+            size_text(rank.gradient_bytes),
+            size_text(rank.optimizer_bytes),
+            size_text(rank.activation_bytes),
+            size_text(rank.sync_buffer_bytes),
+            size_text(rank.device_bytes),
+            size_text(plan.estimates.device_bytes) if plan.estimates.device_bytes else "?",
         )
-    return table
+    return found
 
 
-def _size(num_bytes: int) -> str:
-    """Bytes with a unit. Example: ``_size(1_572_864) == "1.5 MiB"``."""
-    value, units = float(num_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while value >= 1024 and len(units) > 1:
-        value /= 1024
-        units.pop(0)
-    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
+def _alike(ranks: tuple[RankEstimate, ...]) -> Iterator[tuple[str, RankEstimate]]:
+    """Ranks that hold the same bytes, as a span of numbers, with one of them."""
+    kinds: dict[tuple[int, ...], list[RankEstimate]] = {}
+    for rank in ranks:
+        key = (rank.device_bytes, rank.weight_bytes, rank.optimizer_bytes)
+        kinds.setdefault(key, []).append(rank)
+    for same in kinds.values():
+        yield span(rank.place.world_rank for rank in same), same[0]

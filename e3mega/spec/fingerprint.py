@@ -7,7 +7,7 @@ from e3mega.metrics import Json
 from e3mega.spec.schema.curriculum import StageMode
 from e3mega.spec.schema.run import RunOptions
 
-_UNCOVERED = ("name", "logging", "cluster")
+_UNCOVERED = ("name", "logging", "cluster", "estimates")
 """Keys of a run that do not change what it computes."""
 
 

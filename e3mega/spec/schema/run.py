@@ -5,6 +5,7 @@ from e3mega.objective.options import LossOptions
 from e3mega.options import NonNegative, Options, Positive
 from e3mega.spec.schema.cluster import ClusterOptions
 from e3mega.spec.schema.curriculum import CurriculumOptions
+from e3mega.spec.schema.estimates import EstimateOptions
 from e3mega.spec.schema.evaluation import EvaluationOptions
 from e3mega.spec.schema.generation import GenerationOptions
 from e3mega.spec.schema.layout import LayoutOptions
@@ -60,3 +61,5 @@ class RunOptions(Options):
     """What is logged."""
     cluster: ClusterOptions = ClusterOptions()
     """The nodes that jobs stand on."""
+    estimates: EstimateOptions = EstimateOptions()
+    """What the planner assumes."""

@@ -27,8 +27,9 @@ def test_all_tables_fit(tmp_path: Path) -> None:
     for words in (
         ["easy", "rl", "64", "steps", "40", "32", "x", "8", "1", "0"],
         ["hard", "rl", "64", "or", "128", "steps", "40", "32", "x", "8", "1", "0"],
-        ["hard", "128", "135", "2048", "256", "34,560"],
-        ["generation_1", "generation", "e3mega.generation.server", "2", "0"],
+        ["hard", "128", "135", "2048", "256", "18,176", "9", "69.1"],
+        ["generation_0-1", "generation", "e3mega.generation.server", "2", "0"],
+        ["0", "-", "2-3", "0-1", "0", "0", "1", "0"],
     ):
         assert any(row[: len(words)] == words for row in rows), words
     assert "607,296 parameters" in text

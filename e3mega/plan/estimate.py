@@ -1,0 +1,271 @@
+"""Estimates what a spec's stages take: memory of every device, seconds, utilisation, cost."""
+
+import math
+from dataclasses import dataclass
+
+from e3mega.curriculum.options import CoupledBudget, RampBudget
+from e3mega.families.geometry import ModelOptions
+from e3mega.objective.options import Ratio
+from e3mega.plan.activations import activation_bytes
+from e3mega.plan.counts import largest_tensor_size
+from e3mega.plan.estimates import BudgetEstimate, Estimates, RankEstimate, ServerEstimate
+from e3mega.plan.flops import forward_flops
+from e3mega.plan.lag import lag_estimate, slowness
+from e3mega.plan.machines import device_row, usable_bytes
+from e3mega.plan.memory import (
+    bytes_per_value,
+    kv_bytes_per_token,
+    memory_per_rank,
+    num_parameters,
+)
+from e3mega.plan.placement import place, ranks_per_node
+from e3mega.plan.planfile import BudgetPlan, ServerPlan, StagePlan
+from e3mega.plan.timing import (
+    Load,
+    Machine,
+    concurrent_sequences,
+    generation_seconds,
+    learning_seconds,
+    passes_per_step,
+    sync_seconds,
+)
+from e3mega.plan.topology import num_learner_ranks
+from e3mega.spec.schema.curriculum import StageMode
+from e3mega.spec.schema.layout import Device
+from e3mega.spec.schema.run import RunOptions
+from e3mega.tasks.sizes import max_prompt_tokens
+
+
+def estimate(options: RunOptions, stages: tuple[StagePlan, ...], server: ServerPlan) -> Estimates:
+    """What the stages of a spec take."""
+    tier = server_estimate(options, server)
+    view = _View(options, server, tier)
+    budgets = tuple(view.budget(stage, budget) for stage in stages for budget in stage.budgets)
+    total_s = sum(_stage_seconds(stage, budgets) for stage in stages)
+    num_devices = _num_devices(options)
+    learner = device_row(options.layout.learner.device, options.estimates)
+    return Estimates(
+        completion_frac=options.estimates.completion_frac,
+        learner_device=learner.name,
+        server_device=device_row(options.layout.generation.device, options.estimates).name,
+        device_bytes=usable_bytes(learner, options.estimates),
+        ranks=fullest_ranks(options, stages),
+        server=tier,
+        budgets=budgets,
+        num_devices=num_devices,
+        total_s=total_s,
+        device_hours=num_devices * total_s / 3600,
+    )
+
+
+def fullest_ranks(options: RunOptions, stages: tuple[StagePlan, ...]) -> tuple[RankEstimate, ...]:
+    """Every rank of the learner in the stage in which the fullest of them is fullest."""
+    per_stage = [rank_estimates(options.model, stage) for stage in stages]
+    return max(per_stage, key=lambda ranks: max(rank.device_bytes for rank in ranks))
+
+
+def rank_estimates(model: ModelOptions, stage: StagePlan) -> tuple[RankEstimate, ...]:
+    """Every rank of the learner in one stage."""
+    layout, num_bins = stage.learner, max(_bins_per_rank(stage, b, 1.0) for b in stage.budgets)
+    activations = {
+        pp_rank: activation_bytes(
+            model,
+            layout,
+            bin_tokens=stage.rollout.packed_tokens,
+            num_bins=num_bins,
+            pp_rank=pp_rank,
+        )
+        for pp_rank in range(layout.pp)
+    }
+    buffer = largest_tensor_size(model) * bytes_per_value(model.precision)
+    return tuple(
+        RankEstimate(
+            place=rank.place,
+            weight_bytes=rank.weight_bytes,
+            gradient_bytes=rank.gradient_bytes,
+            optimizer_bytes=rank.optimizer_bytes,
+            activation_bytes=activations[rank.place.pp_rank],
+            sync_buffer_bytes=buffer,
+            host_reference_bytes=rank.weight_bytes if has_reference(stage) else 0,
+        )
+        for rank in memory_per_rank(model, layout)
+    )
+
+
+def has_reference(stage: StagePlan) -> bool:
+    """Whether a stage compares with reference weights."""
+    return False
+
+
+def server_estimate(options: RunOptions, server: ServerPlan) -> ServerEstimate:
+    """What each device of a server holds; vLLM gives its cache all memory that is left."""
+    model, layout = options.model, options.layout.generation
+    scale = layout.tp if layout.device is Device.GPU else 1
+    weight_bytes = num_parameters(model) * bytes_per_value(model.precision) // scale
+    buffer = largest_tensor_size(model) * bytes_per_value(model.precision)
+    row = device_row(layout.device, options.estimates)
+    cache = server.kv_cache_bytes
+    if layout.device is Device.GPU:
+        cache = max(0, usable_bytes(row, options.estimates) - weight_bytes - buffer)
+    # Ranks beyond the key-value heads hold copies.
+    heads = max(1, model.num_kv_heads // scale)
+    per_token = kv_bytes_per_token(model) * heads // model.num_kv_heads
+    return ServerEstimate(weight_bytes, cache, buffer, cache // per_token)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What the estimates of all stages share."""
+
+    options: RunOptions
+    server: ServerPlan
+    tier: ServerEstimate
+
+    def machine(self, device: Device, devices_per_node: int = 1) -> Machine:
+        row = device_row(device, self.options.estimates)
+        return Machine(row, self.options.estimates, devices_per_node)
+
+    def budget(self, stage: StagePlan, budget: BudgetPlan) -> BudgetEstimate:
+        """One stage at one of its budgets."""
+        options, layout = self.options, stage.learner
+        is_rl = stage.mode is StageMode.RL
+        mean = options.estimates.completion_frac * budget.tokens
+        sequence = max_prompt_tokens(stage.task) + mean
+        num_sequences = stage.rollout.prompts_per_step * stage.rollout.samples_per_prompt
+        passes = passes_per_step(
+            layout, has_old=_has_old(stage), has_reference=has_reference(stage)
+        )
+        step_flops = passes * num_sequences * forward_flops(options.model, sequence)
+        bins = _bins_per_rank(stage, budget, options.estimates.completion_frac)
+        learning = learning_seconds(
+            options.model,
+            layout,
+            self.machine(layout.device, ranks_per_node(options.cluster, options.layout)),
+            step_flops=step_flops,
+            bins_per_rank=bins,
+        )
+        per_round = stage.rollout.steps_per_round
+        load = self._load(stage, num_sequences * per_round, budget.tokens)
+        concurrent = self._concurrent(load)
+        generation = self._generation_s(load) if is_rl else 0.0
+        sync = self._sync_s(stage) if is_rl else 0.0
+        busy = (generation, per_round * learning)
+        round_s = (max(busy) if stage.rollout.max_lag else sum(busy)) + sync
+        lag = lag_estimate(
+            max_lag=stage.rollout.max_lag,
+            group_slowness=_slowness(stage.rollout.samples_per_prompt, mean, budget),
+            round_slowness=_slowness(num_sequences * per_round, mean, budget),
+            num_slots=concurrent * options.layout.generation.num_replicas,
+            round_sequences=num_sequences * per_round,
+        )
+        measuring = self._measuring_s(stage) if is_rl else 0.0
+        return BudgetEstimate(
+            stage=stage.name,
+            budget_tokens=budget.tokens,
+            sequence_tokens=sequence,
+            step_tokens=num_sequences * sequence,
+            step_flops=step_flops,
+            bins_per_rank=bins,
+            concurrent_sequences=concurrent if is_rl else 0,
+            generation_s=generation,
+            learning_s=learning,
+            sync_s=sync,
+            step_s=round_s / per_round,
+            learner_busy_frac=per_round * learning / round_s,
+            tier_busy_frac=generation / round_s,
+            slot_busy_frac=lag.slot_busy_frac if is_rl else 0.0,
+            mean_lag=lag.mean_lag,
+            capacity_lag=lag.capacity_lag if is_rl else 0.0,
+            measuring_s=measuring,
+            total_s=round_s / per_round * _num_steps(stage, budget) + measuring,
+        )
+
+    def _load(self, stage: StagePlan, num_sequences: int, budget_tokens: int) -> Load:
+        """One server's share of sequences."""
+        return Load(
+            num_sequences=math.ceil(num_sequences / self.options.layout.generation.num_replicas),
+            prompt_tokens=max_prompt_tokens(stage.task),
+            completion_tokens=self.options.estimates.completion_frac * budget_tokens,
+            longest_tokens=budget_tokens,
+        )
+
+    def _concurrent(self, load: Load) -> int:
+        return concurrent_sequences(
+            load,
+            max_num_seqs=self.server.max_num_seqs,
+            kv_cache_tokens=self.tier.kv_cache_tokens,
+        )
+
+    def _generation_s(self, load: Load) -> float:
+        layout = self.options.layout.generation
+        return generation_seconds(
+            self.options.model,
+            layout,
+            self.machine(layout.device),
+            load,
+            num_concurrent=self._concurrent(load),
+        )
+
+    def _sync_s(self, stage: StagePlan) -> float:
+        model, layout = self.options.model, self.options.layout.generation
+        num_bytes = num_parameters(model) * bytes_per_value(model.precision)
+        num_devices = num_learner_ranks(stage.learner) + layout.tp * layout.num_replicas
+        num_nodes = place(self.options.cluster, self.options.layout).num_nodes
+        machine = self.machine(layout.device, num_devices if num_nodes == 1 else 1)
+        return sync_seconds(num_bytes, machine, num_devices)
+
+    def _measuring_s(self, stage: StagePlan) -> float:
+        """Evaluation after the stage, and the measurement of a coupled rule before it."""
+        evaluation, rule = stage.evaluation, stage.budget
+        samples = evaluation.num_problems * evaluation.samples_per_problem
+        found = self._generation_s(self._load(stage, samples, evaluation.budgets[-1]))
+        if isinstance(rule, CoupledBudget):
+            samples = rule.num_problems * rule.samples_per_problem
+            found += self._generation_s(self._load(stage, samples, 2 * rule.candidates[-1]))
+        return found
+
+
+def _has_old(stage: StagePlan) -> bool:
+    """Whether log-probs of the round's first weights are computed for the ratio."""
+    return stage.rollout.steps_per_round > 1 and stage.loss.ratio is not Ratio.NONE
+
+
+def _slowness(num_sequences: int, mean: float, budget: BudgetPlan) -> float:
+    return slowness(num_sequences, mean_tokens=mean, longest_tokens=budget.tokens)
+
+
+def _bins_per_rank(stage: StagePlan, budget: BudgetPlan, completion_frac: float) -> int:
+    """Packed bins of one step on each data-parallel rank."""
+    num_sequences = stage.rollout.prompts_per_step * stage.rollout.samples_per_prompt
+    prompt = budget.max_sequence_tokens - budget.tokens
+    tokens = num_sequences * (prompt + completion_frac * budget.tokens)
+    return max(1, math.ceil(tokens / budget.packed_tokens / stage.learner.dp))
+
+
+def _num_steps(stage: StagePlan, budget: BudgetPlan) -> int:
+    """Most steps that a stage takes at one of its budgets."""
+    if not isinstance(stage.budget, RampBudget):
+        return stage.max_steps
+    level = stage.budget.levels.index(budget.tokens)
+    left = max(0, stage.max_steps - level * stage.budget.steps_per_level)
+    is_last = level == len(stage.budget.levels) - 1
+    return left if is_last else min(left, stage.budget.steps_per_level)
+
+
+def _stage_seconds(stage: StagePlan, budgets: tuple[BudgetEstimate, ...]) -> float:
+    """Seconds of a stage: of all levels of a ramp, else at the dearest budget."""
+    own = [each.total_s for each in budgets if each.stage == stage.name]
+    return sum(own) if isinstance(stage.budget, RampBudget) else max(own)
+
+
+def _num_devices(options: RunOptions) -> int:
+    """GPUs of all jobs; without any, the most threads that compute at once."""
+    learner, generation = options.layout.learner, options.layout.generation
+    ranks, servers = num_learner_ranks(learner), generation.num_replicas * generation.tp
+    gpus = ranks * (learner.device is Device.GPU) + servers * (generation.device is Device.GPU)
+    threads = (
+        ranks * learner.threads_per_rank,
+        generation.num_replicas * generation.threads_per_replica,
+    )
+    has_lag = any(stage.rollout.max_lag for stage in options.curriculum.stages.values())
+    return gpus or (sum(threads) if has_lag else max(threads))
