@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from e3mega.curriculum.options import FixedBudget, StepsExit
+from e3mega.curriculum.options import DataOptions, FixedBudget, StepsExit, TokenCaps
 from e3mega.families.geometry import Family, ModelOptions
-from e3mega.objective.options import Advantage, LossOptions, Ratio
+from e3mega.objective.advantage import GroupMean
+from e3mega.objective.options import LossOptions
 from e3mega.plan.planfile import BudgetPlan, Plan, ServerPlan, StagePlan
 from e3mega.rollout.batch import PackedBatch
 from e3mega.rollout.packing import pack
@@ -56,9 +57,12 @@ def tiny_plan(
         budgets=(BudgetPlan(32, 48, 128, 2),),
         exit=StepsExit(kind="steps", steps=40),
         max_steps=40,
+        data=DataOptions(),
+        caps=TokenCaps(),
+        learner=layout or LearnerLayout(),
         task=CountdownOptions(kind="countdown"),
         rollout=RolloutOptions(packed_tokens=128),
-        loss=loss or LossOptions(advantage=Advantage.GROUP_MEAN, ratio=Ratio.TOKEN),
+        loss=loss or LossOptions(advantage=GroupMean(kind="group_mean")),
         generation=GenerationOptions(temperature=0.9),
         optimizer=OptimizerOptions(
             learning_rate=2e-3,
@@ -77,6 +81,7 @@ def tiny_plan(
         layout=LayoutOptions(learner=layout or LearnerLayout()),
         server=ServerPlan(512, 16, 512, 1 << 24),
         stages=(stage,),
+        caps=TokenCaps(),
         jobs=(),
         checkpoint=CheckpointOptions(),
         logging=LoggingOptions(),
@@ -101,10 +106,12 @@ def random_sequences(
             TrainSequence(
                 token_ids=tuple(int(x) for x in rng.integers(1, VOCAB_SIZE, length)),
                 num_prompt_tokens=num_prompt_tokens,
-                advantage=float(rng.normal()) if advantage is None else advantage,
+                advantages=(float(rng.normal()) if advantage is None else advantage,)
+                * num_answer_tokens,
                 rollout_logprobs=tuple(float(x) for x in -4 - rng.random(num_answer_tokens)),
                 loss_mask=(1.0,) * num_answer_tokens,
                 is_correct=index % 3 == 0,
+                group=index // 4,
             )
         )
     return sequences
@@ -120,6 +127,7 @@ def packed(
     """The batch of one step of the stage ``easy``."""
     return pack(
         sequences,
+        normalizer=sum(sum(sequence.loss_mask) for sequence in sequences),
         packed_tokens=packed_tokens,
         num_bins_multiple=num_bins_multiple,
         stage="easy",

@@ -11,7 +11,7 @@ HELP = "tell who set a value of a spec, and why that one won"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command is told."""
     add_spec(parser)
-    parser.add_argument("key", metavar="KEY", help="e.g. loss.clip_high, or a section")
+    parser.add_argument("key", metavar="KEY", help="e.g. loss.ratio.clip_high, or a section")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,10 +9,9 @@ from e3mega.checkpoint.hf import export_hf
 from e3mega.checkpoint.manifest import remove_old
 from e3mega.checkpoint.sharded import save_checkpoint
 from e3mega.errors import JobError
-from e3mega.learner.step import own_logprobs, score, train_step
+from e3mega.learner.step import RoundScores, own_logprobs, score, train_step
 from e3mega.learner.transfer import Transfer
 from e3mega.mcore.build import LearnerModel
-from e3mega.objective.options import Ratio
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan, StagePlan
 from e3mega.rollout.batch import PackedBatch
@@ -45,14 +44,9 @@ def train(session: Session, command: Command) -> Reply:
     stage = session.stage(command)
     _check_version(session, command)
     batches = [_batch(session, file) for file in command.batch_files]
-    old_logprobs = [
-        own_logprobs(session.learner, batch, temperature=stage.generation.temperature)
-        if len(batches) > 1 and stage.loss.ratio is not Ratio.NONE
-        else None
-        for batch in batches
-    ]
+    known = _round_scores(session, stage, batches)
     steps: list[dict[str, float]] = []
-    for batch, old_logprobs_MT in zip(batches, old_logprobs, strict=True):
+    for batch, own in zip(batches, known, strict=True):
         if batch.step != session.version:
             raise JobError(
                 f"learner: a batch for step {batch.step} of stage {batch.stage} came, but "
@@ -64,11 +58,26 @@ def train(session: Session, command: Command) -> Reply:
                 batch,
                 stage,
                 stage_step=command.stage_step + len(steps),
-                old_logprobs_MT=old_logprobs_MT,
+                known=own,
             )
         )
         session.version += 1
     return Reply(command.index, steps=tuple(steps))
+
+
+def _round_scores(
+    session: Session, stage: StagePlan, batches: list[PackedBatch]
+) -> list[RoundScores]:
+    """What the loss takes from before the first step of the batches' round."""
+    loss, temperature = stage.loss, stage.generation.temperature
+    needs_old = len(batches) > 1 and loss.compares_with_start
+
+    def scores(batch: PackedBatch) -> RoundScores:
+        return RoundScores(
+            own_logprobs(session.learner, batch, temperature=temperature) if needs_old else None
+        )
+
+    return [scores(batch) for batch in batches]
 
 
 def score_tokens(session: Session, command: Command) -> Reply:

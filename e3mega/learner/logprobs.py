@@ -1,9 +1,23 @@
 """Log-probabilities and entropies of tokens from logits divided over tensor-parallel ranks."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.distributed as dist
 
 # Shape letters: T tokens, V rows of the vocabulary on this rank.
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """What the loss needs of the distribution at each token; (T,), fp32."""
+
+    logprobs_T: torch.Tensor
+    """Log-probability of the target, nats, with gradient."""
+    entropy_T: torch.Tensor
+    """Nats, with gradient."""
+    collision_T: torch.Tensor
+    """Sum of the squared probabilities, without gradient."""
 
 
 def token_logprobs(
@@ -12,14 +26,13 @@ def token_logprobs(
     *,
     temperature: float,
     group: dist.ProcessGroup,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each target and entropy of each distribution, in nats; both (T,), fp32.
+) -> TokenScores:
+    """Log-probability of each target, and entropy and collision of each distribution.
 
     The distribution is the softmax of logits / temperature over the whole vocabulary. All ranks
-    of the tensor-parallel ``group`` call it, and each gets the whole answer. Both results carry
-    gradients.
+    of the tensor-parallel ``group`` call it, and each gets the whole answer.
     """
-    return _TokenLogprobs.apply(logits_TV, targets_T, temperature, group)  # type: ignore  # untyped
+    return TokenScores(*_TokenLogprobs.apply(logits_TV, targets_T, temperature, group))  # type: ignore  # untyped
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -38,22 +51,24 @@ class _TokenLogprobs(torch.autograd.Function):
         local_T = local_T.clamp_(0, scaled_TV.shape[1] - 1).unsqueeze(1)
         target_T = scaled_TV.gather(1, local_T).squeeze(1).mul_(is_here_T)
         weights_TV = scaled_TV.exp()
-        sums_3T = torch.stack(
-            [target_T, weights_TV.sum(1), torch.linalg.vecdot(weights_TV, scaled_TV)]
-        )
+        moment_T = torch.linalg.vecdot(weights_TV, scaled_TV)
+        square_T = torch.linalg.vecdot(weights_TV, weights_TV)
+        sums_4T = torch.stack([target_T, weights_TV.sum(1), moment_T, square_T])
         if num_ranks > 1:
-            dist.all_reduce(sums_3T, dist.ReduceOp.SUM, group)
-        target_T, total_T, moment_T = sums_3T
+            dist.all_reduce(sums_4T, dist.ReduceOp.SUM, group)
+        target_T, total_T, moment_T, square_T = sums_4T
         log_total_T = total_T.log()
         probs_TV = weights_TV.div_(total_T.unsqueeze(1))
         entropy_T = log_total_T - moment_T / total_T
         ctx.save_for_backward(probs_TV, local_T, is_here_T, entropy_T)
         ctx.temperature, ctx.dtype = temperature, logits_TV.dtype
         ctx.set_materialize_grads(False)
-        return target_T - log_total_T, entropy_T
+        collision_T = square_T / total_T**2
+        ctx.mark_non_differentiable(collision_T)
+        return target_T - log_total_T, entropy_T, collision_T
 
     @staticmethod
-    def backward(ctx, grad_logprob_T, grad_entropy_T):
+    def backward(ctx, grad_logprob_T, grad_entropy_T, _grad_collision_T):
         probs_TV, local_T, is_here_T, entropy_T = ctx.saved_tensors
         grad_TV = probs_TV * -grad_logprob_T.unsqueeze(1)
         grad_TV.scatter_add_(1, local_T, (grad_logprob_T * is_here_T).unsqueeze(1))

@@ -1,13 +1,19 @@
-"""The loss of one micro-batch: the policy-gradient surrogate of each token over the normalizer."""
+"""The loss of one micro-batch: policy objective, KL and entropy of its tokens."""
 
 from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
 
-from e3mega.objective.options import Correction, LossOptions, Ratio
+from e3mega.learner.logprobs import TokenScores
+from e3mega.learner.surrogate import Sequences, surrogate
+from e3mega.objective.correction import Correction, MaskedWeights
+from e3mega.objective.kl import Estimator
+from e3mega.objective.options import LossOptions
+from e3mega.objective.ratio import Level
 
-# Shape letters: T tokens of a bin, each at the position of the logits that predict it.
+# Shape letters: T tokens of a bin, each at the position of the logits that predict it; R tokens of
+# it that train.
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +24,14 @@ class LossInputs:
     advantages_T: torch.Tensor
     rollout_logprobs_T: torch.Tensor
     correct_T: torch.Tensor
+    sequence_T: torch.Tensor
+    """Number of the token's sequence within the bin."""
     old_logprobs_T: torch.Tensor | None
     """The learner's own at the start of the round; None stands for the current ones."""
+    reference_logprobs_T: torch.Tensor | None
+    """Those of the KL term's reference policy; None without the term."""
     normalizer: float
-    """Sum of the mask over the whole step, all ranks and micro-batches."""
+    """Denominator of the loss: of the whole step, all ranks and micro-batches."""
 
 
 class Sum(IntEnum):
@@ -38,7 +48,24 @@ class Sum(IntEnum):
     CORRECT_ENTROPY = 4
     """Entropy at those."""
     CLIPPED = 5
-    """Tokens at which the clip took the gradient away."""
+    """Tokens at which a clip acted."""
+    KL = 6
+    """The KL term's estimate at tokens that train, before its coefficient."""
+
+
+class SignSum(IntEnum):
+    """The same for the tokens of one sign of the advantage."""
+
+    TOKENS = 0
+    """Tokens that train."""
+    ADVANTAGE = 1
+    """Their advantages."""
+    LOSS = 2
+    """Their part of the normalised loss, without KL and entropy."""
+    CLIPPED = 3
+    """Those at which a clip acted."""
+    LOGIT_GRADIENT = 4
+    """Squared norm of that part's gradient with respect to the logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,61 +76,93 @@ class LossTerms:
     """Scalar; the sum over all micro-batches and ranks is the step's loss."""
     sums: torch.Tensor
     """One entry per member of ``Sum``, float64, without gradient."""
-    ratio_max: torch.Tensor
-    """Largest ratio at a token that trains."""
+    sign_sums: torch.Tensor
+    """One row for positive, one for negative advantages; an entry per member of ``SignSum``."""
+    ratios_R: torch.Tensor
+    """The ratio at each token that trains."""
 
 
 def policy_loss(
-    logprobs_T: torch.Tensor, entropy_T: torch.Tensor, inputs: LossInputs, options: LossOptions
+    scores: TokenScores, inputs: LossInputs, options: LossOptions, *, temperature: float
 ) -> LossTerms:
     """The loss of one micro-batch.
 
-    Per token it is -(mask * advantage) times the log-probability (``ratio: none``) or times the
-    clipped ratio, times the capped importance weight of a correction, less the entropy bonus;
-    summed and divided by the normalizer of the whole step, so that it does not depend on how the
-    step is divided among micro-batches and ranks.
+    Per token it is the weight of the mask times (-objective + coefficient KL - coefficient
+    entropy), the objective times the importance weight of a correction; summed and divided by the
+    normalizer of the whole step, so that it does not depend on how the step is divided among
+    micro-batches and ranks.
     """
-    mask_T = inputs.mask_T
-    current_T = logprobs_T.detach()
-    old_T = current_T if inputs.old_logprobs_T is None else inputs.old_logprobs_T
-    ratio_T = torch.exp(logprobs_T - old_T)
-    if options.ratio is Ratio.NONE:
-        objective_T = inputs.advantages_T * logprobs_T
-        is_clipped_T = torch.zeros_like(mask_T)
-    else:
-        objective_T, is_clipped_T = _clipped(ratio_T, inputs.advantages_T, options)
-    if options.correction is Correction.TRUNCATED_TOKEN:
-        weight_T = torch.exp(old_T - inputs.rollout_logprobs_T).clamp_max(options.correction_cap)
-        objective_T = objective_T * weight_T
-    if options.entropy_coefficient > 0.0:
-        objective_T = objective_T + options.entropy_coefficient * entropy_T
-    loss = -(mask_T * objective_T).sum() / inputs.normalizer
-    entropy_T = entropy_T.detach()
+    mask_T, logprobs_T = inputs.mask_T, scores.logprobs_T
     # The mask may weigh some tokens more; the metrics count each token once.
     trains_T = (mask_T > 0).to(mask_T.dtype)
+    sequences = Sequences(inputs.sequence_T, trains_T)
+    old_T = logprobs_T.detach() if inputs.old_logprobs_T is None else inputs.old_logprobs_T
+    found = surrogate(logprobs_T, old_T, inputs.advantages_T, sequences, options.ratio)
+    objective_T = found.objective_T
+    if options.correction is not None:
+        log_weight_T = old_T - inputs.rollout_logprobs_T
+        objective_T = objective_T * _weights(log_weight_T, sequences, options.correction)
+    policy_T = -mask_T * objective_T / inputs.normalizer
+    loss = policy_T.sum()
+    kl_T = torch.zeros_like(mask_T)
+    if options.kl is not None:
+        assert inputs.reference_logprobs_T is not None, "a KL term has a reference"
+        kl_T = _kl(logprobs_T - inputs.reference_logprobs_T, options.kl.estimator)
+        loss = loss + options.kl.coefficient * (mask_T * kl_T).sum() / inputs.normalizer
+    entropy_T = scores.entropy_T
+    if options.entropy is not None:
+        bonus = (mask_T * entropy_T).sum() / inputs.normalizer
+        loss = loss - options.entropy.coefficient * bonus
+    entropy_T, correct_T = entropy_T.detach(), inputs.correct_T
     sums = [
         loss.detach(),
         trains_T.sum(),
         (trains_T * entropy_T).sum(),
-        (trains_T * inputs.correct_T).sum(),
-        (trains_T * inputs.correct_T * entropy_T).sum(),
-        (trains_T * is_clipped_T).sum(),
+        (trains_T * correct_T).sum(),
+        (trains_T * correct_T * entropy_T).sum(),
+        (trains_T * found.is_clipped_T).sum(),
+        (trains_T * kl_T.detach()).sum(),
     ]
-    ratio_max = (ratio_T.detach() * trains_T).max()
-    return LossTerms(loss, torch.stack(sums).double(), ratio_max)
+    gradient_T = _logit_gradient(policy_T, scores, temperature)
+    per_token = [trains_T, trains_T * inputs.advantages_T, policy_T.detach()]
+    per_token += [trains_T * found.is_clipped_T, gradient_T]
+    is_sign = [inputs.advantages_T > 0, inputs.advantages_T < 0]
+    table = torch.stack(per_token).double()
+    sign_sums = torch.stack([(table * sign_T).sum(1) for sign_T in is_sign])
+    ratios_R = found.ratio_T[trains_T > 0]
+    return LossTerms(loss, torch.stack(sums).double(), sign_sums, ratios_R)
 
 
-def _clipped(
-    ratio_T: torch.Tensor, advantages_T: torch.Tensor, options: LossOptions
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """PPO's clipped objective with the dual clip, and where it has no gradient (1 or 0)."""
-    plain_T = ratio_T * advantages_T
-    clipped_T = ratio_T.clamp(1.0 - options.clip_low, 1.0 + options.clip_high) * advantages_T
-    objective_T = torch.minimum(plain_T, clipped_T)
-    is_clipped_T = clipped_T.detach() < plain_T.detach()
-    if options.dual_clip is not None:
-        bound_T = options.dual_clip * advantages_T
-        is_bounded_T = (advantages_T < 0) & (objective_T.detach() < bound_T)
-        objective_T = torch.where(is_bounded_T, bound_T, objective_T)
-        is_clipped_T = is_clipped_T | is_bounded_T
-    return objective_T, is_clipped_T.float()
+def _weights(log_weight_T: torch.Tensor, sequences: Sequences, options: Correction) -> torch.Tensor:
+    """Importance weights of the learner's policy over vLLM's, capped or masked."""
+    if options.level is Level.SEQUENCE:
+        log_weight_T = sequences.total_T(log_weight_T)
+    weight_T = log_weight_T.exp()
+    if isinstance(options, MaskedWeights):
+        is_inside_T = (weight_T >= options.min_weight) & (weight_T <= options.max_weight)
+        return torch.where(is_inside_T, weight_T, 0.0)
+    return weight_T.clamp_max(options.max_weight)
+
+
+def _kl(difference_T: torch.Tensor, estimator: Estimator) -> torch.Tensor:
+    """The estimate at each token from log pi - log ref."""
+    match estimator:
+        case Estimator.K1:
+            return difference_T
+        case Estimator.K2:
+            return difference_T**2 / 2
+        case Estimator.K3:
+            return torch.exp(-difference_T) - 1.0 + difference_T
+
+
+def _logit_gradient(
+    policy_T: torch.Tensor, scores: TokenScores, temperature: float
+) -> torch.Tensor:
+    """Squared norm of the gradient of the policy's part of the loss at each token's logits.
+
+    It is c (e_y - pi) / temperature, with c the derivative by the token's log-probability, so its
+    squared norm is c^2 (1 - 2 pi_y + sum pi^2) / temperature^2. No vocabulary is touched.
+    """
+    (slope_T,) = torch.autograd.grad(policy_T.sum(), scores.logprobs_T, retain_graph=True)
+    distance_T = 1.0 - 2.0 * scores.logprobs_T.detach().exp() + scores.collision_T
+    return slope_T**2 * distance_T.clamp_min(0.0) / temperature**2

@@ -12,9 +12,10 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from numpy.typing import NDArray
 
 from e3mega.learner.finite import check_gradient, check_loss
-from e3mega.learner.logprobs import token_logprobs
-from e3mega.learner.policy_loss import LossInputs, LossTerms, Sum, policy_loss
+from e3mega.learner.logprobs import TokenScores, token_logprobs
+from e3mega.learner.policy_loss import LossInputs, LossTerms, policy_loss
 from e3mega.learner.schedule import learning_rate
+from e3mega.learner.step_metrics import loss_metrics
 from e3mega.mcore import moments
 from e3mega.mcore.attention import PackedSequences, packed_sequences
 from e3mega.mcore.build import LearnerModel
@@ -30,6 +31,21 @@ from e3mega.spec.schema.optimizer import Moments, OptimizerOptions
 # the vocabulary on this rank.
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundScores:
+    """What the loss takes from before the round's first step, for this rank's bins of a batch.
+
+    Example: ``RoundScores(old_logprobs_MT=own_logprobs(learner, batch, temperature=1.0))``.
+    """
+
+    old_logprobs_MT: Floats | None = None
+    """The ratio's denominator; None stands for the current ones."""
+    reference_logprobs_MT: Floats | None = None
+    """Of the KL term's reference; None without the term."""
+    advantage_factors_MT: Floats | None = None
+    """Of the token-selective negatives; None without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +65,12 @@ def train_step(
     stage: StagePlan,
     *,
     stage_step: int,
-    old_logprobs_MT: Floats | None = None,
+    known: RoundScores = RoundScores(),
 ) -> dict[str, float]:
     """Take one optimizer step; returns the metrics that ``records.Reply`` names.
 
-    All ranks call it with the whole batch. ``old_logprobs_MT`` is what ``own_logprobs`` gave for
-    this batch at the start of the round, None where the current ones stand for them. Raises
-    JobError on every rank when the loss or the gradient is not finite.
+    All ranks call it with the whole batch. Raises JobError on every rank when the loss or the
+    gradient is not finite.
     """
     start = time.perf_counter()
     rate = learning_rate(stage.optimizer, stage_step=stage_step, max_steps=stage.max_steps)
@@ -67,24 +82,16 @@ def train_step(
     learner.optimizer.zero_grad()
     terms: list[LossTerms] = []
     loss_of = partial(_loss, learner, stage.loss, stage.generation.temperature, terms)
-    _run(learner, batch, old_logprobs_MT, loss_of, forward_only=False)
-    sums, ratio_max = _totals(learner, terms)
-    check_loss(sums[Sum.LOSS], batch)
+    _run(learner, batch, known, loss_of, forward_only=False)
+    metrics = loss_metrics(terms, learner.grid)
+    check_loss(metrics["loss"], batch)
     # Megatron's base class declares no result.
     _, grad_norm, _ = learner.optimizer.step()  # pyright: ignore[reportGeneralTypeIssues]
     check_gradient(learner, float(grad_norm), batch)
-    tokens, correct = max(sums[Sum.TOKENS], 1.0), sums[Sum.CORRECT_TOKENS]
-    incorrect_entropy = sums[Sum.ENTROPY] - sums[Sum.CORRECT_ENTROPY]
     return {
-        "loss": sums[Sum.LOSS],
+        **metrics,
         "grad_norm": float(grad_norm),
-        "entropy": sums[Sum.ENTROPY] / tokens,
-        "entropy_correct": sums[Sum.CORRECT_ENTROPY] / max(correct, 1.0),
-        "entropy_incorrect": incorrect_entropy / max(sums[Sum.TOKENS] - correct, 1.0),
         "learning_rate": rate,
-        "tokens": sums[Sum.TOKENS],
-        "clip_frac": sums[Sum.CLIPPED] / tokens,
-        "ratio_max": ratio_max,
         "seconds": time.perf_counter() - start,
     }
 
@@ -98,7 +105,7 @@ def own_logprobs(learner: LearnerModel, batch: PackedBatch, *, temperature: floa
     scored: list[Floats] = []
     loss_of = partial(_scores, learner, temperature, scored)
     with torch.no_grad():
-        _run(learner, batch, None, loss_of, forward_only=True)
+        _run(learner, batch, RoundScores(), loss_of, forward_only=True)
     if not learner.grid.is_last_stage:
         return None
     own = slice(learner.grid.place.dp_rank, None, learner.grid.layout.dp)
@@ -131,7 +138,7 @@ def score(learner: LearnerModel, batch: PackedBatch, *, temperature: float) -> F
 def _run(
     learner: LearnerModel,
     batch: PackedBatch,
-    old_logprobs_MT: Floats | None,
+    known: RoundScores,
     loss_of: Callable[..., object],
     *,
     forward_only: bool,
@@ -147,8 +154,7 @@ def _run(
 
     def micro_batches() -> Iterator[_MicroBatch]:
         for row, number in enumerate(bins):
-            old_T = None if old_logprobs_MT is None else old_logprobs_MT[row]
-            yield _micro_batch(learner, batch, number, num_tokens[number], old_T)
+            yield _micro_batch(learner, batch, number, num_tokens[number], known, row)
 
     def forward_step(
         micro_batches: Iterator[_MicroBatch], chunk: torch.nn.Module
@@ -185,8 +191,14 @@ def _divisible(num_tokens: int, layout: LearnerLayout) -> int:
 
 
 def _micro_batch(
-    learner: LearnerModel, batch: PackedBatch, number: int, num_tokens: int, old_T: Floats | None
+    learner: LearnerModel,
+    batch: PackedBatch,
+    number: int,
+    num_tokens: int,
+    known: RoundScores,
+    row: int,
 ) -> _MicroBatch:
+    """Bin ``number`` of the batch, which is bin ``row`` of this data-parallel rank."""
     device = learner.grid.device
     span = slice(0, num_tokens)
     positions_T = torch.from_numpy(batch.positions_NT[number, span].astype(np.int64))
@@ -195,6 +207,15 @@ def _micro_batch(
 
     def floats(values_T: Floats) -> torch.Tensor:
         return torch.from_numpy(_shifted(values_T[span]) * is_continued_T).to(device)
+
+    def known_floats(values_MT: Floats | None) -> torch.Tensor | None:
+        return None if values_MT is None else floats(values_MT[row])
+
+    advantages_T = floats(batch.advantages_NT[number])
+    factors_T = known_floats(known.advantage_factors_MT)
+    if factors_T is not None:
+        advantages_T = advantages_T * factors_T
+    sequence_T = torch.from_numpy(_shifted(batch.segments_NT[number, span].astype(np.int64)))
 
     return _MicroBatch(
         tokens_1T=tokens_T[None].to(device),
@@ -208,10 +229,12 @@ def _micro_batch(
         ),
         loss=LossInputs(
             mask_T=floats(batch.mask_NT[number]),
-            advantages_T=floats(batch.advantages_NT[number]),
+            advantages_T=advantages_T,
             rollout_logprobs_T=floats(batch.rollout_logprobs_NT[number]),
             correct_T=floats(batch.correct_NT[number]),
-            old_logprobs_T=None if old_T is None else floats(old_T),
+            sequence_T=sequence_T.to(device),
+            old_logprobs_T=known_floats(known.old_logprobs_MT),
+            reference_logprobs_T=known_floats(known.reference_logprobs_MT),
             normalizer=batch.normalizer,
         ),
     )
@@ -226,7 +249,7 @@ def _shifted[Scalar: np.generic](values_T: NDArray[Scalar]) -> NDArray[Scalar]:
 
 def _logprobs(
     learner: LearnerModel, temperature: float, micro: _MicroBatch, logits_1TV: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> TokenScores:
     return token_logprobs(
         logits_1TV[0], micro.targets_T, temperature=temperature, group=learner.grid.groups.tp
     )
@@ -241,8 +264,8 @@ def _loss(
     logits_1TV: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
     """What Megatron's schedule asks of a loss: the scalar, a token count, what to keep."""
-    logprobs_T, entropy_T = _logprobs(learner, temperature, micro, logits_1TV)
-    term = policy_loss(logprobs_T, entropy_T, micro.loss, options)
+    scores = _logprobs(learner, temperature, micro, logits_1TV)
+    term = policy_loss(scores, micro.loss, options, temperature=temperature)
     terms.append(term)
     return term.loss, torch.tensor(0, dtype=torch.int, device=logits_1TV.device), {}
 
@@ -255,8 +278,8 @@ def _scores(
     logits_1TV: torch.Tensor,
     non_loss_data: bool = True,
 ) -> None:
-    logprobs_T, _ = _logprobs(learner, temperature, micro, logits_1TV)
-    scored.append(logprobs_T.cpu().numpy())
+    scores = _logprobs(learner, temperature, micro, logits_1TV)
+    scored.append(scores.logprobs_T.cpu().numpy())
 
 
 def _set_optimizer(learner: LearnerModel, options: OptimizerOptions, rate: float) -> None:
@@ -267,16 +290,3 @@ def _set_optimizer(learner: LearnerModel, options: OptimizerOptions, rate: float
         group["weight_decay"] = options.weight_decay * group["wd_mult"]
         group["betas"] = (options.beta1, options.beta2)
         group["eps"] = options.eps
-
-
-def _totals(learner: LearnerModel, terms: list[LossTerms]) -> tuple[list[float], float]:
-    """Sums over all micro-batches and ranks, indexed by ``Sum``, and the largest ratio."""
-    grid = learner.grid
-    own = torch.zeros(len(Sum) + 1, dtype=torch.float64)
-    if grid.is_last_stage and grid.place.tp_rank == 0:
-        own[: len(Sum)] = torch.stack([term.sums for term in terms]).sum(0).cpu()
-        own[-1] = torch.stack([term.ratio_max for term in terms]).max().cpu()
-    every = [torch.empty_like(own) for _ in range(grid.process.world_size)]
-    dist.all_gather(every, own, group=grid.control)
-    gathered = torch.stack(every)
-    return gathered[:, : len(Sum)].sum(0).tolist(), float(gathered[:, -1].max())

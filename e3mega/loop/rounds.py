@@ -11,33 +11,25 @@ from e3mega.loop.accounts import check_intent, write_ledger
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.requests import count_groups, generate_groups
 from e3mega.loop.state import LoopState
-from e3mega.objective.advantage import group_advantages
 from e3mega.plan.planfile import BudgetPlan, StagePlan
 from e3mega.plan.topology import num_bins_multiple
 from e3mega.rollout.batch_file import write_batch
 from e3mega.rollout.ledger import Amount, Intent, Ledger
 from e3mega.rollout.packing import pack
-from e3mega.rollout.records import (
-    CommandKind,
-    FinishReason,
-    Group,
-    Purpose,
-    Rollout,
-    TrainSequence,
-)
+from e3mega.rollout.records import CommandKind, FinishReason, Group, Purpose, Rollout
 from e3mega.rollout.sampler import SampledRound
+from e3mega.rollout.training_data import StepData, step_of_groups, step_of_traces
 from e3mega.spec.schema.curriculum import StageMode
-from e3mega.tasks.interface import Trace
 
 
 @dataclass(frozen=True, slots=True)
 class RoundData:
-    """What a round trains on: one list of sequences a step, and the groups behind them.
+    """What a round trains on, step by step, and the groups behind it.
 
-    Example: ``RoundData(((sequence,),), None, version=None, budget_tokens=96)``.
+    Example: ``RoundData((StepData((sequence,), 40.0),), None, version=None, budget_tokens=96)``.
     """
 
-    steps: tuple[tuple[TrainSequence, ...], ...]
+    steps: tuple[StepData, ...]
     sampled: SampledRound | None
     """What the tier gave; None in a supervised stage."""
     version: int | None
@@ -71,23 +63,12 @@ def supervised_round(
     first = stage_round * stage.rollout.steps_per_round * per_step
     return RoundData(
         tuple(
-            tuple(_trace_sequence(task.trace(index)) for index in range(start, start + per_step))
+            step_of_traces([task.trace(index) for index in range(start, start + per_step)])
             for start in range(first, first + steps * per_step, per_step)
         ),
         sampled=None,
         version=None,
         budget_tokens=budget_tokens,
-    )
-
-
-def _trace_sequence(trace: Trace) -> TrainSequence:
-    return TrainSequence(
-        token_ids=trace.prompt.token_ids + trace.token_ids,
-        num_prompt_tokens=len(trace.prompt.token_ids),
-        advantage=1.0,
-        rollout_logprobs=(0.0,) * len(trace.token_ids),
-        loss_mask=trace.weights,
-        is_correct=trace.has_hit,
     )
 
 
@@ -111,32 +92,20 @@ async def rl_round(
         max_tokens=budget_tokens,
         version=version,
     )
-    steps_groups = _by_step(sampled, stage)
-    steps = tuple(_sequences(step, stage) for step in steps_groups)
-    return RoundData(steps, sampled, version, budget_tokens)
+    first_step = stage_round * stage.rollout.steps_per_round
+    data = tuple(
+        step_of_groups(
+            groups, stage.loss, budget_tokens=budget_tokens, stage_step=first_step + offset
+        )
+        for offset, groups in enumerate(_by_step(sampled, stage))
+    )
+    return RoundData(data, sampled, version, budget_tokens)
 
 
 def _by_step(sampled: SampledRound, stage: StagePlan) -> list[tuple[Group, ...]]:
     per_step = stage.rollout.prompts_per_step
     starts = range(0, len(sampled.groups), per_step)
     return [sampled.groups[start : start + per_step] for start in starts]
-
-
-def _sequences(groups: Sequence[Group], stage: StagePlan) -> tuple[TrainSequence, ...]:
-    rewards_GS = np.array([[r.marks.reward for r in group.rollouts] for group in groups])
-    weights_GS = group_advantages(rewards_GS, stage.loss)
-    return tuple(
-        TrainSequence(
-            token_ids=group.request.prompt.token_ids + rollout.completion.token_ids,
-            num_prompt_tokens=len(group.request.prompt.token_ids),
-            advantage=float(weights_GS[g, s]),
-            rollout_logprobs=rollout.completion.logprobs,
-            loss_mask=(1.0,) * len(rollout.completion.token_ids),
-            is_correct=rollout.marks.reward > 0,
-        )
-        for g, group in enumerate(groups)
-        for s, rollout in enumerate(group.rollouts)
-    )
 
 
 async def train_round(
@@ -196,9 +165,9 @@ def _trained(ledger: Ledger, data: RoundData, *, lag: int) -> Ledger:
     """The ledger after the round; its sums are checked after every step."""
     if data.sampled is not None:
         ledger = count_groups(ledger, data.sampled)
-    for sequences in data.steps:
-        tokens = sum(len(s.token_ids) - s.num_prompt_tokens for s in sequences)
-        trained = Amount(len(sequences), tokens)
+    for step in data.steps:
+        tokens = sum(len(s.token_ids) - s.num_prompt_tokens for s in step.sequences)
+        trained = Amount(len(step.sequences), tokens)
         is_rl = data.sampled is not None
         ledger = ledger.train(trained, lag=lag) if is_rl else ledger.train_supervised(trained)
         ledger.check(is_drained=False)
@@ -242,10 +211,11 @@ def _write_batches(
     lag: int,
 ) -> tuple[str, ...]:
     files: list[str] = []
-    for offset, sequences in enumerate(data.steps):
+    for offset, step_data in enumerate(data.steps):
         step = state.version + offset
         batch = pack(
-            sequences,
+            step_data.sequences,
+            normalizer=step_data.normalizer,
             packed_tokens=budget.packed_tokens,
             num_bins_multiple=num_bins_multiple(jobs.plan.layout.learner),
             stage=stage.name,

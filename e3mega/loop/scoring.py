@@ -26,21 +26,23 @@ async def score_sequences(
     """
     batch_path = jobs.paths.scores / f"{name}.batch.safetensors"
     output_path = jobs.paths.scores / f"{name}.logprobs.safetensors"
-    # The advantage carries the number of the sequence (from 1): packing may reorder them.
+    # The group carries the number of the sequence: packing may reorder them.
     rows = [
         TrainSequence(
             token_ids=tokens,
             num_prompt_tokens=1,
-            advantage=float(number),
+            advantages=(1.0,) * (len(tokens) - 1),
             rollout_logprobs=(0.0,) * (len(tokens) - 1),
             loss_mask=(1.0,) * (len(tokens) - 1),
             is_correct=False,
+            group=number,
         )
-        for number, tokens in enumerate(sequences, start=1)
+        for number, tokens in enumerate(sequences)
     ]
     layout = jobs.plan.layout.learner
     batch = pack(
         rows,
+        normalizer=1.0,
         packed_tokens=stage.budgets[-1].packed_tokens,
         num_bins_multiple=num_bins_multiple(layout),
         stage=stage.name,
@@ -65,6 +67,5 @@ async def score_sequences(
         )
     scores = [np.zeros(len(tokens) - 1, dtype=np.float32) for tokens in sequences]
     for n, t in zip(*np.nonzero(batch.mask_NT), strict=True):
-        number = round(float(batch.advantages_NT[n, t]))
-        scores[number - 1][batch.positions_NT[n, t] - 1] = logprobs_NT[n, t]
+        scores[batch.groups_NT[n, t]][batch.positions_NT[n, t] - 1] = logprobs_NT[n, t]
     return scores

@@ -1,33 +1,136 @@
-"""Rewards of groups to the weights of their samples in the policy gradient."""
+"""How rewards become advantages: the kinds and their formulas; ``objective.baselines`` computes."""
 
-import numpy as np
-from numpy.typing import NDArray
+from enum import Enum
+from typing import Annotated, Literal
 
-from e3mega.objective.options import Advantage, LossOptions
+from pydantic import Field
 
-# Shape letters: G groups (prompts), S samples of a group.
-
-STD_EPS = 1e-6
-"""Added to the standard deviation, as GRPO's reference implementations do."""
+from e3mega.options import Options, Positive, PositiveFloat
 
 
-def group_advantages(rewards_GS: NDArray[np.float64], options: LossOptions) -> NDArray[np.float64]:
-    """Advantage times sign weight of each sample, (G, S).
+class Constant(Options):
+    """1 for every sample, whatever its reward: supervised learning."""
 
-    * ``constant``: 1.
-    * ``group_mean``: r - mean of the group (Dr. GRPO, arXiv 2503.20783, Eq. 3).
-    * ``group_mean_std``: (r - mean) / (std + 1e-6), std with S - 1 below the line (GRPO, arXiv
-      2402.03300, Sec. 4.1.2; ddof and epsilon as in the code e3 was trained with).
+    kind: Literal["constant"]
+    """Names the advantage."""
 
-    Positive advantages are multiplied by ``positive_weight``, negative ones by
-    ``negative_weight``. A group of equal rewards, so also one of a single sample, gets exactly 0
-    in the two group rules and stays in the step's denominator.
+
+class FixedBaseline(Options):
+    """scale (r - baseline): no comparison within the group.
+
+    With baseline 1/2 and scale 2 a correct sample has 1 and a wrong one -1 (arXiv 2506.01347).
     """
-    if options.advantage is Advantage.CONSTANT:
-        return np.full_like(rewards_GS, options.positive_weight)
-    advantages_GS = rewards_GS - rewards_GS.mean(axis=1, keepdims=True)
-    is_flat_G1 = (rewards_GS == rewards_GS[:, :1]).all(axis=1, keepdims=True)
-    if options.advantage is Advantage.GROUP_MEAN_STD and rewards_GS.shape[1] > 1:
-        advantages_GS = advantages_GS / (rewards_GS.std(axis=1, ddof=1, keepdims=True) + STD_EPS)
-    weights_GS = np.where(advantages_GS > 0, options.positive_weight, options.negative_weight)
-    return np.where(is_flat_G1, 0.0, advantages_GS * weights_GS)
+
+    kind: Literal["fixed_baseline"]
+    """Names the advantage."""
+    baseline: float = 0.5
+    """Taken off every reward."""
+    scale: PositiveFloat = 2.0
+    """Factor on what remains."""
+
+
+class GroupMean(Options):
+    """r - mean of the group (Dr. GRPO, arXiv 2503.20783, Eq. 3)."""
+
+    kind: Literal["group_mean"]
+    """Names the advantage."""
+
+
+class GroupMeanStd(Options):
+    """(r - mean) / (std + 1e-6), std with S - 1 below the line (GRPO, arXiv 2402.03300)."""
+
+    kind: Literal["group_mean_std"]
+    """Names the advantage."""
+
+
+class LeaveOneOut(Options):
+    """r - mean of the group's other samples (RLOO, arXiv 2402.14740)."""
+
+    kind: Literal["leave_one_out"]
+    """Names the advantage."""
+
+
+class LengthWeighted(Options):
+    """r - sum(length r) / sum(length) of the group (OPO, arXiv 2505.23585)."""
+
+    kind: Literal["length_weighted"]
+    """Names the advantage."""
+
+
+class ShiftedMean(Options):
+    """r - (mean of the group + shift) (AsymRE, arXiv 2506.20520).
+
+    Below 0 the shift makes positive samples weigh more, and the update safe off policy.
+    """
+
+    kind: Literal["shifted_mean"]
+    """Names the advantage."""
+    shift: float = -0.1
+    """Added to the group's mean before it is taken off."""
+
+
+class WhitenBaseline(Enum):
+    """What is taken off a reward before the step is whitened."""
+
+    NONE = "none"
+    """Nothing."""
+    GROUP_MEAN = "group_mean"
+    """The mean of the group (REINFORCE++-baseline)."""
+
+
+class BatchWhitened(Options):
+    """(x - mean) / sqrt(var + 1e-8) over the step's tokens, x the reward less the baseline.
+
+    REINFORCE++ (arXiv 2501.03262): each token carries its sample's return; var has one less than
+    the number of tokens below the line.
+    """
+
+    kind: Literal["batch_whitened"]
+    """Names the advantage."""
+    baseline: WhitenBaseline = WhitenBaseline.NONE
+    """What is taken off a reward first."""
+
+
+class VirtualBest(Options):
+    """(r - m) / (s + 1e-6), m and s over the group and one more sample of the best reward.
+
+    NGRPO (arXiv 2509.18851): a group whose samples all fail then has negative advantages. s has
+    S below the line.
+    """
+
+    kind: Literal["virtual_best"]
+    """Names the advantage."""
+    best: float = 1.0
+    """Reward of the sample that is added."""
+
+
+class PassAtK(Options):
+    """The gradient of pass@k, by its closed form (arXiv 2508.10751, Sec. 2.4)."""
+
+    kind: Literal["pass_at_k"]
+    """Names the advantage."""
+    k: Positive = 4
+    """Samples of which one has to be right."""
+
+
+class MaximumLikelihood(Options):
+    """(r - mean) / (mean + 1e-6): the gradient of log of the success rate (MaxRL, 2602.02710)."""
+
+    kind: Literal["maximum_likelihood"]
+    """Names the advantage."""
+
+
+Advantage = Annotated[
+    Constant
+    | FixedBaseline
+    | GroupMean
+    | GroupMeanStd
+    | LeaveOneOut
+    | LengthWeighted
+    | ShiftedMean
+    | BatchWhitened
+    | VirtualBest
+    | PassAtK
+    | MaximumLikelihood,
+    Field(discriminator="kind"),
+]

@@ -1,59 +1,52 @@
-"""The ``loss`` section: how samples are weighted, clipped and reduced."""
+"""The ``loss`` section: the parts that a loss variant is composed of."""
 
-from enum import Enum
-
-from e3mega.options import NonNegativeFloat, Options, PositiveFloat
-
-
-class Advantage(Enum):
-    """How a group's rewards become advantages."""
-
-    CONSTANT = "constant"
-    """Every sample has advantage 1: supervised learning."""
-    GROUP_MEAN = "group_mean"
-    """Reward less the mean of its group (Dr. GRPO, arXiv 2503.20783)."""
-    GROUP_MEAN_STD = "group_mean_std"
-    """The same over the sample standard deviation plus 1e-6 (GRPO, arXiv 2402.03300)."""
+from e3mega.objective.advantage import Advantage, GroupMeanStd
+from e3mega.objective.correction import Correction
+from e3mega.objective.credit import Credit, Uniform
+from e3mega.objective.kl import KlOptions
+from e3mega.objective.ratio import NoRatio, Ratio, TokenRatio
+from e3mega.objective.reduction import Reduction, TokenMean
+from e3mega.objective.sign_rule import SignRule
+from e3mega.options import NonNegative, Options, PositiveFloat
 
 
-class Ratio(Enum):
-    """What multiplies the advantage of a token."""
+class EntropyOptions(Options):
+    """A bonus on the entropy of the tokens that train, reduced like the loss."""
 
-    NONE = "none"
-    """The log-probability itself: plain policy gradient, or supervised learning."""
-    TOKEN = "token"
-    """The ratio to the log-probabilities at the start of the round, clipped (PPO)."""
+    coefficient: PositiveFloat
+    """Weight of the term."""
 
 
-class Correction(Enum):
-    """What is done about the difference between the sampling and the training policy."""
+class DynamicSampling(Options):
+    """Groups of equal rewards are dropped and others sampled (DAPO, arXiv 2503.14476, Sec. 3.2)."""
 
-    NONE = "none"
-    """Nothing; allowed at ``rollout.max_lag: 0`` only."""
-    TRUNCATED_TOKEN = "truncated_token"
-    """Multiply each token's term by its importance weight, capped (TIS)."""
+    max_refills: NonNegative = 4
+    """Times that missing groups are sampled anew; then those of equal rewards fill the round."""
 
 
 class LossOptions(Options):
-    """The whole of a loss variant."""
+    """The whole of a loss variant; a named one is a fragment over these parts."""
 
-    advantage: Advantage = Advantage.GROUP_MEAN_STD
-    """How a group's rewards become advantages."""
-    positive_weight: NonNegativeFloat = 1.0
-    """Factor on samples of positive advantage."""
-    negative_weight: NonNegativeFloat = 1.0
-    """Factor on samples of negative advantage; 0 is the positive-only ablation."""
-    ratio: Ratio = Ratio.TOKEN
+    advantage: Advantage = GroupMeanStd(kind="group_mean_std")
+    """How rewards become advantages."""
+    credit: Credit = Uniform(kind="uniform")
+    """How a sample's advantage is spread over its tokens."""
+    sign: SignRule = SignRule()
+    """What is done with samples by the sign of their advantage."""
+    ratio: Ratio = TokenRatio(kind="token")
     """What multiplies the advantage of a token."""
-    clip_low: PositiveFloat = 0.2
-    """The ratio is clipped below at 1 - clip_low."""
-    clip_high: PositiveFloat = 0.2
-    """The ratio is clipped above at 1 + clip_high."""
-    dual_clip: PositiveFloat | None = 3.0
-    """Upper bound on the ratio for negative advantages (arXiv 1912.09729); null for none."""
-    entropy_coefficient: NonNegativeFloat = 0.0
-    """Weight of an entropy bonus, averaged over the step's tokens."""
-    correction: Correction = Correction.NONE
-    """What is done about rollouts of another policy than the one trained."""
-    correction_cap: PositiveFloat = 2.0
-    """Cap of the importance weights of the correction."""
+    reduction: Reduction = TokenMean(kind="token_mean")
+    """How the terms of tokens become one number."""
+    kl: KlOptions | None = None
+    """A penalty on the distance to a reference policy; null for none."""
+    entropy: EntropyOptions | None = None
+    """A bonus on entropy; null for none."""
+    correction: Correction | None = None
+    """What is done about rollouts of another policy; null is allowed at ``rollout.max_lag: 0``."""
+    dynamic_sampling: DynamicSampling | None = None
+    """Whether groups of equal rewards are replaced; null for no."""
+
+    @property
+    def compares_with_start(self) -> bool:
+        """Whether it takes the learner's log-probabilities at the start of the round."""
+        return not isinstance(self.ratio, NoRatio) or self.correction is not None

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from e3mega.curriculum.options import CoupledBudget, RampBudget
 from e3mega.families.geometry import ModelOptions
-from e3mega.objective.options import Ratio
 from e3mega.plan.activations import activation_bytes
 from e3mega.plan.counts import largest_tensor_size
 from e3mega.plan.estimates import BudgetEstimate, Estimates, RankEstimate, ServerEstimate
@@ -227,7 +226,7 @@ class _View:
 
 def _has_old(stage: StagePlan) -> bool:
     """Whether log-probs of the round's first weights are computed for the ratio."""
-    return stage.rollout.steps_per_round > 1 and stage.loss.ratio is not Ratio.NONE
+    return stage.rollout.steps_per_round > 1 and stage.loss.compares_with_start
 
 
 def _slowness(num_sequences: int, mean: float, budget: BudgetPlan) -> float:

@@ -25,19 +25,20 @@ class PackedBatch:
     lag: int
     """Rounds between that version and the one that trains on it."""
     normalizer: float
-    """Sum of the loss mask over the whole step: the denominator of the token mean, the same on
-    every rank and micro-batch."""
+    """Denominator of the loss: of the whole step, the same on every rank and micro-batch."""
     tokens_NT: NDArray[np.int32]
     positions_NT: NDArray[np.int32]
     """Restart at 0 with every sequence."""
     segments_NT: NDArray[np.int32]
     """Number of the sequence within its bin, from 0; the padding is the last one."""
     mask_NT: NDArray[np.float32]
-    """1 where the token trains (a trace's own weight in a supervised stage), else 0 (prompts,
-    padding)."""
+    """Weight of the token's term over the normalizer; 0 where it does not train (prompts,
+    padding, samples that the sign rule drops)."""
     advantages_NT: NDArray[np.float32]
-    """Advantage times sign weight; 0 where the mask is 0."""
+    """Times the weight of their sign; 0 where the mask is 0."""
     rollout_logprobs_NT: NDArray[np.float32]
     """As sampled; 0 in a supervised stage."""
     correct_NT: NDArray[np.float32]
     """1 on completion tokens of correct traces; for per-sign metrics."""
+    groups_NT: NDArray[np.int32]
+    """Number of the token's prompt within the step; -1 on prompts and padding."""

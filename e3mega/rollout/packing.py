@@ -58,6 +58,7 @@ def place(
 def pack(
     sequences: Sequence[TrainSequence],
     *,
+    normalizer: float,
     packed_tokens: int,
     num_bins_multiple: int,
     stage: str,
@@ -69,48 +70,53 @@ def pack(
     """Pack the sequences of one optimizer step.
 
     ``num_bins_multiple`` is the learner's dp, so that every data-parallel rank gets the same
-    number of bins. The normalizer is the sum of the loss masks (1 when nothing trains).
+    number of bins.
     """
     lengths = [len(sequence.token_ids) for sequence in sequences]
     places, num_bins = place(
         lengths, packed_tokens=packed_tokens, num_bins_multiple=num_bins_multiple
     )
     shape = (num_bins, packed_tokens)
-    tokens_NT = np.full(shape, PAD_TOKEN_ID, np.int32)
-    positions_NT, segments_NT = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    mask_NT, advantages_NT = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    logprobs_NT, correct_NT = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    counting = np.arange(packed_tokens, dtype=np.int32)
-    used = [0] * num_bins
-    num_segments = [0] * num_bins
-    for sequence, at, length in zip(sequences, places, lengths, strict=True):
-        span = slice(at.start, at.start + length)
-        answer = slice(at.start + sequence.num_prompt_tokens, at.start + length)
-        tokens_NT[at.bin, span] = sequence.token_ids
-        positions_NT[at.bin, span] = counting[:length]
-        segments_NT[at.bin, span] = at.segment
-        mask = np.array(sequence.loss_mask, np.float32)
-        mask_NT[at.bin, answer] = mask
-        advantages_NT[at.bin, answer] = np.where(mask > 0, sequence.advantage, 0.0)
-        logprobs_NT[at.bin, answer] = sequence.rollout_logprobs
-        correct_NT[at.bin, answer] = float(sequence.is_correct)
-        used[at.bin] = max(used[at.bin], at.start + length)
-        num_segments[at.bin] = max(num_segments[at.bin], at.segment + 1)
-    for number, filled in enumerate(used):
-        positions_NT[number, filled:] = counting[: packed_tokens - filled]
-        segments_NT[number, filled:] = num_segments[number]
-    return PackedBatch(
+    batch = PackedBatch(
         stage=stage,
         step=step,
         round=round,
         version=version,
         lag=lag,
-        normalizer=float(mask_NT.sum(dtype=np.float64)) or 1.0,
-        tokens_NT=tokens_NT,
-        positions_NT=positions_NT,
-        segments_NT=segments_NT,
-        mask_NT=mask_NT,
-        advantages_NT=advantages_NT,
-        rollout_logprobs_NT=logprobs_NT,
-        correct_NT=correct_NT,
+        normalizer=normalizer,
+        tokens_NT=np.full(shape, PAD_TOKEN_ID, np.int32),
+        positions_NT=np.zeros(shape, np.int32),
+        segments_NT=np.zeros(shape, np.int32),
+        mask_NT=np.zeros(shape, np.float32),
+        advantages_NT=np.zeros(shape, np.float32),
+        rollout_logprobs_NT=np.zeros(shape, np.float32),
+        correct_NT=np.zeros(shape, np.float32),
+        groups_NT=np.full(shape, -1, np.int32),
     )
+    counting = np.arange(packed_tokens, dtype=np.int32)
+    used = [0] * num_bins
+    num_segments = [0] * num_bins
+    for sequence, at, length in zip(sequences, places, lengths, strict=True):
+        _fill(batch, sequence, at)
+        used[at.bin] = max(used[at.bin], at.start + length)
+        num_segments[at.bin] = max(num_segments[at.bin], at.segment + 1)
+    for number, filled in enumerate(used):
+        batch.positions_NT[number, filled:] = counting[: packed_tokens - filled]
+        batch.segments_NT[number, filled:] = num_segments[number]
+    return batch
+
+
+def _fill(batch: PackedBatch, sequence: TrainSequence, at: Place) -> None:
+    """Write one sequence into its place."""
+    end = at.start + len(sequence.token_ids)
+    span = (at.bin, slice(at.start, end))
+    answer = (at.bin, slice(at.start + sequence.num_prompt_tokens, end))
+    mask = np.array(sequence.loss_mask, np.float32)
+    batch.tokens_NT[span] = sequence.token_ids
+    batch.positions_NT[span] = np.arange(end - at.start)
+    batch.segments_NT[span] = at.segment
+    batch.mask_NT[answer] = mask
+    batch.advantages_NT[answer] = np.where(mask > 0, sequence.advantages, 0.0)
+    batch.rollout_logprobs_NT[answer] = sequence.rollout_logprobs
+    batch.correct_NT[answer] = float(sequence.is_correct)
+    batch.groups_NT[answer] = sequence.group

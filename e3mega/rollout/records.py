@@ -93,17 +93,20 @@ class Group:
 class TrainSequence:
     """One sequence as a step consumes it. Example: prompt of 9 tokens, completion of 40.
 
-    ``advantage`` is 1 in a supervised stage. ``rollout_logprobs`` has one value per completion
-    token, zeros in a supervised stage. ``loss_mask`` is 1 for completion tokens that train, 0 for
-    others, and a trace's own weights in a supervised stage.
+    ``advantages``, ``rollout_logprobs`` and ``loss_mask`` have one value per completion token. The
+    advantages are 1 and the log-probabilities 0 in a supervised stage. The mask is the weight of
+    the token over the step's normalizer, 0 where it does not train; a trace's own weights in a
+    supervised stage.
     """
 
     token_ids: tuple[int, ...]
     num_prompt_tokens: int
-    advantage: float
+    advantages: tuple[float, ...]
     rollout_logprobs: tuple[float, ...]
     loss_mask: tuple[float, ...]
     is_correct: bool
+    group: int
+    """Number of its prompt within the step."""
 
 
 class CommandKind(Enum):

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from e3mega.curriculum.exit import max_steps
 from e3mega.curriculum.options import CoupledBudget, StepsExit
-from e3mega.objective.options import Advantage, Correction, Ratio
 from e3mega.spec.curriculum_rules import CURRICULUM_RULES
 from e3mega.spec.findings import Finding
+from e3mega.spec.loss_rules import LOSS_RULES
 from e3mega.spec.origins import Key
 from e3mega.spec.schema.optimizer import LearningRateSchedule
 from e3mega.spec.schema.run import RunOptions
@@ -56,59 +56,16 @@ def trace_fits_the_budget(view: StageView) -> Iterator[Finding]:
 
 
 def supervised_stage_is_supervised(view: StageView) -> Iterator[Finding]:
-    """A supervised stage takes its loss and budget from no reward."""
+    """A supervised stage takes its budget from no measurement and has one trace a prompt."""
     if view.is_rl:
         return
     stage, mode = view.stage, (view.key("mode"),)
-    if stage.loss.advantage is not Advantage.CONSTANT:
-        fix = "give the stage replace: {loss: [loss/sft]}"
-        yield Finding(view.key("loss", "advantage"), "constant for {0}", fix, mode)
-    if stage.loss.ratio is not Ratio.NONE:
-        fix = "give the stage replace: {loss: [loss/sft]}"
-        yield Finding(view.key("loss", "ratio"), "none for {0}", fix, mode)
     if stage.rollout.samples_per_prompt != 1:
         key = view.key("rollout", "samples_per_prompt")
         yield Finding(key, "1 for {0}, one trace a prompt", "set it to 1 in the stage", mode)
     if isinstance(stage.budget, CoupledBudget):
         fix = "use a fixed budget"
         yield Finding(view.key("budget", "kind"), "fixed for {0}, which has no J", fix, mode)
-
-
-def rl_stage_compares_samples(view: StageView) -> Iterator[Finding]:
-    """An RL stage has groups to compare and ends after a number of steps."""
-    if not view.is_rl:
-        return
-    stage, mode = view.stage, (view.key("mode"),)
-    if stage.loss.advantage is Advantage.CONSTANT:
-        fix = "use group_mean or group_mean_std"
-        yield Finding(
-            view.key("loss", "advantage"), "a comparison within groups for {0}", fix, mode
-        )
-    elif stage.rollout.samples_per_prompt < 2:
-        key = view.key("rollout", "samples_per_prompt")
-        yield Finding(key, "at least 2, to compare within groups", "use 8", mode)
-
-
-def staleness_is_corrected(view: StageView) -> Iterator[Finding]:
-    """Rollouts of an older version need an off-policy correction."""
-    is_stale = view.is_rl and view.stage.rollout.max_lag > 0
-    if is_stale and view.stage.loss.correction is Correction.NONE:
-        fix = "set loss.correction: truncated_token, or rollout.max_lag: 0"
-        cites = (view.key("rollout", "max_lag"),)
-        yield Finding(view.key("loss", "correction"), "a correction for {0}", fix, cites)
-
-
-def clips_are_in_range(view: StageView) -> Iterator[Finding]:
-    """Clips leave the ratio 1 inside; without a ratio there is nothing to clip."""
-    loss = view.stage.loss
-    if loss.clip_low >= 1:
-        yield Finding(view.key("loss", "clip_low"), "less than 1", "use 0.2")
-    if loss.dual_clip is not None and loss.ratio is Ratio.NONE:
-        cites = (view.key("loss", "ratio"),)
-        yield Finding(view.key("loss", "dual_clip"), "null for {0}", "set it to null", cites)
-    elif loss.dual_clip is not None and loss.dual_clip <= 1 + loss.clip_high:
-        cites = (view.key("loss", "clip_high"),)
-        yield Finding(view.key("loss", "dual_clip"), "more than 1 + {0}", "use 3.0", cites)
 
 
 def task_has_the_problems(view: StageView) -> Iterator[Finding]:
@@ -171,9 +128,7 @@ _RULES: tuple[Rule, ...] = (
     bin_divides_among_tensor_ranks,
     trace_fits_the_budget,
     supervised_stage_is_supervised,
-    rl_stage_compares_samples,
-    staleness_is_corrected,
-    clips_are_in_range,
+    *LOSS_RULES,
     task_has_the_problems,
     vocabulary_holds_the_task,
     schedule_uses_its_values,

@@ -1,13 +1,14 @@
 """What the ranks of a forked grid do in the learner's tests; see ``tests.warm_parent``."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from e3mega.learner.step import own_logprobs, score, train_step
+from e3mega.learner.step import RoundScores, own_logprobs, score, train_step
 from e3mega.mcore.build import LearnerModel, build_learner
 from e3mega.mcore.parallel import RankGrid
 from e3mega.objective.options import LossOptions
@@ -17,12 +18,14 @@ from e3mega.weights.load import folder_reader, load_start, load_weights
 from e3mega.weights.source import MegatronWeightSource
 from tests.learner_cases import packed, random_sequences, tiny_model, tiny_plan
 
+SUPERVISED: dict[str, Any] = {"advantage": {"kind": "constant"}, "ratio": {"kind": "none"}}
+
 
 def start(
     grid: RankGrid, loss: dict[str, Any] | None = None, *, ties_embeddings: bool = True
 ) -> tuple[Plan, LearnerModel]:
     """The tiny plan's learner with its seeded random weights."""
-    options = LossOptions.model_validate(loss or {}, strict=False)
+    options = LossOptions.model_validate_json(json.dumps(loss or {}))
     plan = tiny_plan(grid.layout, model=tiny_model(ties_embeddings=ties_embeddings), loss=options)
     learner = build_learner(plan, grid)
     load_start(learner, seed=plan.seed)
@@ -35,7 +38,7 @@ def train(
     """Train on recorded batches; metrics of every step and a digest of this rank's weights."""
     plan, learner = start(grid, loss)
     stage = plan.stages[0]
-    advantage = 1.0 if loss.get("advantage") == "constant" else None
+    advantage = 1.0 if loss == SUPERVISED else None
     steps: list[dict[str, float]] = []
     for first in range(0, num_steps, steps_per_round):
         numbers = range(first, first + steps_per_round)
@@ -44,15 +47,13 @@ def train(
             for step in numbers
         ]
         old = [
-            own_logprobs(learner, batch, temperature=stage.generation.temperature)
+            RoundScores(own_logprobs(learner, batch, temperature=stage.generation.temperature))
             if steps_per_round > 1
-            else None
+            else RoundScores()
             for batch in batches
         ]
-        for step, batch, old_logprobs_MT in zip(numbers, batches, old, strict=True):
-            steps.append(
-                train_step(learner, batch, stage, stage_step=step, old_logprobs_MT=old_logprobs_MT)
-            )
+        for step, batch, known in zip(numbers, batches, old, strict=True):
+            steps.append(train_step(learner, batch, stage, stage_step=step, known=known))
     return {"steps": steps, "digest": digest(learner)}
 
 
@@ -66,7 +67,7 @@ def digest(learner: LearnerModel) -> str:
 
 def one_step(grid: RankGrid, *, packed_tokens: int) -> dict[str, float]:
     """One supervised step over the same sequences, packed to a length."""
-    plan, learner = start(grid, {"advantage": "constant", "ratio": "none"})
+    plan, learner = start(grid, SUPERVISED)
     batch = packed(random_sequences(9, seed=3), packed_tokens=packed_tokens, num_bins_multiple=1)
     return train_step(learner, batch, plan.stages[0], stage_step=3)
 
@@ -131,16 +132,17 @@ def score_hf_model(grid: RankGrid, *, folder: str, ties_embeddings: bool) -> Any
 
 def leak(grid: RankGrid) -> tuple[float, float]:
     """Largest embedding gradient of tokens that train, and of tokens of other sequences only."""
-    plan, learner = start(grid, {"advantage": "constant", "ratio": "none"}, ties_embeddings=False)
+    plan, learner = start(grid, SUPERVISED, ties_embeddings=False)
     sequences = random_sequences(6, seed=2)
     low = [
         type(sequence)(
             tuple(1 + token % 31 for token in sequence.token_ids),
             sequence.num_prompt_tokens,
-            1.0,
+            (1.0,) * len(sequence.loss_mask),
             sequence.rollout_logprobs,
             sequence.loss_mask,
             True,
+            sequence.group,
         )
         for sequence in sequences[:3]
     ]
@@ -148,10 +150,11 @@ def leak(grid: RankGrid) -> tuple[float, float]:
         type(sequence)(
             tuple(32 + token % 32 for token in sequence.token_ids),
             sequence.num_prompt_tokens,
-            1.0,
+            (1.0,) * len(sequence.loss_mask),
             sequence.rollout_logprobs,
             (0.0,) * len(sequence.loss_mask),
             True,
+            sequence.group,
         )
         for sequence in sequences[3:]
     ]
@@ -168,7 +171,7 @@ def broken(grid: RankGrid) -> str:
     """The message of a step whose loss is not finite."""
     from e3mega.errors import JobError
 
-    plan, learner = start(grid, {"advantage": "constant", "ratio": "none"})
+    plan, learner = start(grid, SUPERVISED)
     batch = packed(random_sequences(4, seed=1))
     batch.advantages_NT[batch.mask_NT > 0] = np.inf
     try:

@@ -12,13 +12,11 @@ from tests.learner_cases import tiny_model
 from tests.warm_parent import WarmParent
 
 JOBS = "tests.integration.grid_jobs"
-SUPERVISED = {"advantage": "constant", "ratio": "none"}
+SUPERVISED = {"advantage": {"kind": "constant"}, "ratio": {"kind": "none"}}
 POLICY = {
-    "ratio": "token",
-    "entropy_coefficient": 0.01,
-    "correction": "truncated_token",
-    "clip_high": 0.05,
-    "clip_low": 0.05,
+    "ratio": {"kind": "token", "clip_low": 0.05, "clip_high": 0.05, "dual_clip": 3.0},
+    "entropy": {"coefficient": 0.01},
+    "correction": {"kind": "truncated"},
 }
 GRIDS = {
     "tp2": LearnerLayout(tp=2),

@@ -90,7 +90,7 @@ def test_every_batch_is_sampled_under_the_weights_it_trains(tmp_path: Path) -> N
 
 
 def test_with_max_lag_1_later_batches_are_one_round_old(tmp_path: Path) -> None:
-    plan = small_plan("rollout.max_lag=1", "loss.correction=truncated_token")
+    plan = small_plan("rollout.max_lag=1", "loss.correction.kind=truncated")
     jobs, _ = make_jobs(plan, tmp_path)
     state = run(jobs)
     lags = {
@@ -110,7 +110,7 @@ def test_a_killed_loop_goes_on_to_the_same_batches(
 ) -> None:
     settings = ["checkpoint.every_rounds=1"]
     if max_lag:
-        settings += [f"rollout.max_lag={max_lag}", "loss.correction=truncated_token"]
+        settings += [f"rollout.max_lag={max_lag}", "loss.correction.kind=truncated"]
     plan = small_plan(*settings)
     whole, straight = make_jobs(plan, tmp_path / "whole")
     final = run(whole)
@@ -140,7 +140,7 @@ def test_a_loop_that_is_asked_to_leave_goes_on_to_the_same_batches(
 ) -> None:
     settings = ["checkpoint.every_rounds=4"]
     if max_lag:
-        settings += [f"rollout.max_lag={max_lag}", "loss.correction=truncated_token"]
+        settings += [f"rollout.max_lag={max_lag}", "loss.correction.kind=truncated"]
     plan = small_plan(*settings)
     whole, _ = make_jobs(plan, tmp_path / "whole")
     final = run(whole)
@@ -184,7 +184,7 @@ def test_two_servers_share_the_groups(tmp_path: Path) -> None:
 def test_a_server_that_dies_and_comes_again_changes_no_batch(
     tmp_path: Path, fail_at: set[int], max_lag: int
 ) -> None:
-    settings = [f"rollout.max_lag={max_lag}", "loss.correction=truncated_token"] if max_lag else []
+    settings = [f"rollout.max_lag={max_lag}", "loss.correction.kind=truncated"] if max_lag else []
     plan = small_plan(*settings)
     whole, _ = make_jobs(plan, tmp_path / "whole", num_servers=2)
     final = run(whole)

@@ -148,7 +148,7 @@ def test_exit_rules_end_a_stage_and_its_ledger_balances(
 ) -> None:
     settings = [f"{STAGE}.exit={exit}"]
     if max_lag:
-        settings += ["rollout.max_lag=1", "loss.correction=truncated_token"]
+        settings += ["rollout.max_lag=1", "loss.correction.kind=truncated"]
     jobs, _ = make_jobs(small_plan(*settings), tmp_path)
     state = run(jobs)
     assert finished(tmp_path, "easy")["reason"] == reason
@@ -172,7 +172,7 @@ def test_a_killed_stage_with_a_memory_goes_on_to_the_same_batches(
 ) -> None:
     """Drops, a mixture, a ramp, a lag and a plateau together: what they remember is restored."""
     plan = small_plan(
-        *("checkpoint.every_rounds=2", "rollout.max_lag=1", "loss.correction=truncated_token"),
+        *("checkpoint.every_rounds=2", "rollout.max_lag=1", "loss.correction.kind=truncated"),
         *("task.held_out_frac=0.98", "rollout.samples_per_prompt=2"),
         f"{STAGE}.exit={{kind: plateau, every_steps: 1, patience: 6, max_steps: 8}}",
         f"{STAGE}.budget={{kind: ramp, levels: [32, 64], steps_per_level: 3}}",

@@ -21,12 +21,13 @@ def make_sequences(lengths: list[tuple[int, int]], seed: int = 0) -> list[TrainS
         TrainSequence(
             token_ids=tuple(int(t) for t in rng.integers(1, 100, prompt + answer)),
             num_prompt_tokens=prompt,
-            advantage=float(rng.normal()),
+            advantages=tuple(float(x) for x in rng.normal(size=answer)),
             rollout_logprobs=tuple(float(x) for x in -rng.random(answer)),
             loss_mask=tuple(float(x) for x in rng.integers(0, 2, answer)),
             is_correct=bool(rng.integers(0, 2)),
+            group=number // 2,
         )
-        for prompt, answer in lengths
+        for number, (prompt, answer) in enumerate(lengths)
     ]
 
 
@@ -35,6 +36,7 @@ def make_batch(
 ) -> PackedBatch:
     return pack(
         sequences,
+        normalizer=17.0,
         packed_tokens=packed_tokens,
         num_bins_multiple=multiple,
         stage="easy",
@@ -87,11 +89,13 @@ def test_values_of_a_sequence_stand_at_its_place() -> None:
             answer = offset - sequence.num_prompt_tokens
             mask = sequence.loss_mask[answer] if answer >= 0 else 0.0
             logprob = sequence.rollout_logprobs[answer] if answer >= 0 else 0.0
+            advantage = sequence.advantages[answer] if answer >= 0 else 0.0
             assert batch.tokens_NT[cell] == token
             assert batch.mask_NT[cell] == mask
-            assert batch.advantages_NT[cell] == np.float32(mask * sequence.advantage)
+            assert batch.advantages_NT[cell] == np.float32(mask * advantage)
             assert batch.rollout_logprobs_NT[cell] == np.float32(logprob)
             assert batch.correct_NT[cell] == (sequence.is_correct and answer >= 0)
+            assert batch.groups_NT[cell] == (sequence.group if answer >= 0 else -1)
 
 
 def test_padding_trains_nothing_and_is_a_sequence_of_its_own() -> None:

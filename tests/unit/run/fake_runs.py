@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from e3mega.curriculum.options import FixedBudget, StepsExit
+from e3mega.curriculum.options import DataOptions, FixedBudget, StepsExit, TokenCaps
 from e3mega.families.geometry import Family, ModelOptions
 from e3mega.objective.options import LossOptions
 from e3mega.plan.planfile import BudgetPlan, JobPlan, Plan, Role, ServerPlan, StagePlan
@@ -17,7 +17,7 @@ from e3mega.spec.schema.cluster import ClusterOptions
 from e3mega.spec.schema.curriculum import StageMode
 from e3mega.spec.schema.evaluation import EvaluationOptions
 from e3mega.spec.schema.generation import GenerationOptions
-from e3mega.spec.schema.layout import LayoutOptions
+from e3mega.spec.schema.layout import LayoutOptions, LearnerLayout
 from e3mega.spec.schema.optimizer import OptimizerOptions
 from e3mega.spec.schema.rollout import RolloutOptions
 from e3mega.spec.schema.run import CheckpointOptions, LoggingOptions
@@ -57,6 +57,9 @@ def fake_stage(name: str, mode: StageMode) -> StagePlan:
         budgets=(BudgetPlan(64, 80, 2048, 25),),
         exit=StepsExit(kind="steps", steps=10),
         max_steps=10,
+        data=DataOptions(),
+        caps=TokenCaps(),
+        learner=LearnerLayout(),
         task=CountdownOptions(kind="countdown"),
         rollout=RolloutOptions(),
         loss=LossOptions(),
@@ -88,6 +91,7 @@ def fake_plan(scripts: dict[str, str], env: dict[str, str] | None = None) -> Pla
         layout=LayoutOptions(),
         server=ServerPlan(272, 8, 2048, 1 << 20),
         stages=(stage, fake_stage("easy", StageMode.RL)),
+        caps=TokenCaps(),
         jobs=tuple(
             JobPlan(
                 name=name,

@@ -13,8 +13,8 @@ from tests.spec_cases import resolved
 RUN = """include: [runs/quickstart]
 optimizer: {learning_rate: 1e-4}
 evaluation: {pass_k: [1, 2]}
-loss: {clip_high: 0.3, dual_clip: 4.0}
-curriculum: {stages: {easy: {loss: {dual_clip: null}}}}
+loss: {ratio: {clip_high: 0.3, dual_clip: 4.0}, sign: {positive: {weight: 0.5}}}
+curriculum: {stages: {easy: {loss: {ratio: {dual_clip: null}}}}}
 """
 
 
@@ -38,10 +38,10 @@ def test_every_setter_is_named_with_why_it_lost(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("curriculum.stages.easy.loss.clip_high", "inherited from loss.clip_high"),
-        ("curriculum.stages.warmup.loss.clip_high", "the default stands"),
-        ("curriculum.stages.warmup.loss.clip_high", "curriculum.stages.warmup.loss is replaced at"),
-        ("curriculum.stages.easy.loss.dual_clip", "the stage has a value of its own"),
+        ("curriculum.stages.easy.loss.ratio.clip_high", "inherited from loss.ratio.clip_high"),
+        ("curriculum.stages.warmup.loss.sign.positive.weight", "the default stands"),
+        ("curriculum.stages.warmup.loss.sign.positive.weight", "stages.warmup.loss is replaced at"),
+        ("curriculum.stages.easy.loss.ratio.dual_clip", "the stage has a value of its own"),
         ("curriculum.stages.warmup.optimizer.learning_rate", "not inherited from optimizer"),
         ("rollout.packed_tokens", "tokens (8k is 8192)"),
         ("generation.sync_deadline_s", "seconds"),
@@ -62,8 +62,8 @@ def test_a_section_tells_the_story_of_all_its_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "fix"),
     [
-        ("loss.clp_high", "did you mean loss.clip_high?"),
-        ("los.clip_high", "did you mean loss?"),
+        ("loss.ratio.clp_high", "did you mean loss.ratio.clip_high?"),
+        ("los.ratio", "did you mean loss?"),
         ("curriculum.stages.esy.loss", "did you mean curriculum.stages.easy?"),
         ("curriculum.stages.none", "the spec has easy, warmup, hard there"),
         ("learning_rate", "did you mean optimizer.learning_rate?"),

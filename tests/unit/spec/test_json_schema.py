@@ -29,7 +29,7 @@ def test_it_accepts_every_shipped_file(path: Path) -> None:
         {"rollout": {"packed_tokens": "8m"}},
         {"curriculum": {"stages": {"easy": {"budget": {"kind": "free"}}}}},
         {"curriculum": {"stages": {"easy": {"model": {}}}}},
-        {"loss": {"advantage": "mean"}},
+        {"loss": {"advantage": {"kind": "mean"}}},
         {"include": "runs/quickstart"},
         {"replace": ["loss/grpo"]},
     ],
@@ -42,7 +42,7 @@ def test_it_refuses_what_the_compiler_refuses(tree: dict) -> None:
     "tree",
     [
         {"seed": "${logging.num_report_rollouts}"},
-        {"rollout": {"packed_tokens": "8k"}, "loss": {"dual_clip": None}},
+        {"rollout": {"packed_tokens": "8k"}, "loss": {"ratio": {"dual_clip": None}}},
         {"include": {".": ["runs/quickstart"], "curriculum.stages.more": ["stage/easy"]}},
         {"budget": {"tokens": 64}, "mode": "rl"},
     ],
