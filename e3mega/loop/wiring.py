@@ -32,7 +32,7 @@ def first_state(paths: RunPaths, metrics: MetricsWriter) -> LoopState:
 
 def build_jobs(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWriter) -> Jobs:
     """What the loop of one attempt works with."""
-    tasks = tuple(build_task(stage.task, plan.seed) for stage in plan.stages)
+    tasks = tuple(build_task(stage.task, plan.seed, paths.model_dir) for stage in plan.stages)
     servers = tuple(
         GenerationClient(
             address_file=paths.address(replica),

@@ -40,7 +40,7 @@ def read_shown_rollouts(run: Run, count: int) -> list[ShownRollout]:
     found = list(_find(run))
     chosen = choose(found, count)
     # Stages differ in the slice of the data, which neither marks nor text depend on.
-    task = build_task(run.plan.stages[-1].task, run.plan.seed)
+    task = build_task(run.plan.stages[-1].task, run.plan.seed, run.paths.model_dir)
     places = {id(each): place for place, each in enumerate(found)}
     return [_shown(run, each, task) for each in sorted(chosen, key=lambda c: places[id(c)])]
 

@@ -10,7 +10,7 @@ from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan, plan_to_json
 from e3mega.rollout.whole_file import write_whole
 from e3mega.run.folder import shown, unwritable
-from e3mega.tasks.catalog import build_task
+from e3mega.tasks.catalog import build_task, provide_tokenizer
 
 _KEY_BYTES = 32
 
@@ -47,8 +47,12 @@ def _write(plan: Plan, resolved_text: str, paths: RunPaths) -> None:
         file.write(secrets.token_hex(_KEY_BYTES) + "\n")
     write_whole(paths.resolved, resolved_text.encode())
     paths.model_dir.mkdir(exist_ok=True)
-    task = build_task(plan.stages[0].task, plan.seed)
-    config = {**hf_config(plan.model), "eos_token_id": task.end_token_ids[0]}
+    provide_tokenizer(plan.stages[0].task, plan.model.hf_path, plan.seed, paths.model_dir)
+    # Data that cannot be read are found here, before any job starts.
+    tasks = [build_task(stage.task, plan.seed, paths.model_dir) for stage in plan.stages]
+    for stage, task in zip(plan.stages, tasks, strict=True):
+        if task.num_training == 0:
+            raise E3Error(f"stage {stage.name}: its task has no training problems; see task.split")
+    config = {**hf_config(plan.model), "eos_token_id": tasks[0].end_token_ids[0]}
     write_whole(paths.model_config, (json.dumps(config, indent=2) + "\n").encode())
-    task.write_tokenizer(paths.model_dir)
     write_whole(paths.plan, plan_to_json(plan).encode())

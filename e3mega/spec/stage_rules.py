@@ -72,16 +72,17 @@ def task_has_the_problems(view: StageView) -> Iterator[Finding]:
     """There are as many held-out problems as the evaluation asks for."""
     available = num_held_out_problems(view.stage.task)
     for name in ("num_problems", "pass_num_problems"):
-        if getattr(view.stage.evaluation, name) > available:
+        if available is not None and getattr(view.stage.evaluation, name) > available:
             need = f"at most the task's {available} held-out problems"
             fix = f"use {available} or less, or a task with more problems"
             yield Finding(view.key("evaluation", name), need, fix)
 
 
 def vocabulary_holds_the_task(view: StageView) -> Iterator[Finding]:
-    """The embedding has a row for every word of the task."""
+    """The embedding has a row for every word of the task's own tokenizer."""
     words = vocabulary_size(view.stage.task)
-    if view.options.model.vocab_size < words:
+    is_own = view.options.model.hf_path is None or view.stage.task.kind == "countdown"
+    if is_own and view.options.model.vocab_size < words:
         need = f"at least the task's {words} words"
         yield Finding(("model", "vocab_size"), need, f"use {-(-words // 128) * 128}")
 

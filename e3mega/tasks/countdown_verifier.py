@@ -19,20 +19,33 @@ from e3mega.tasks.interface import Marks
 from e3mega.tasks.word_tokenizer import WordTokenizer
 
 TOLERANCE = Fraction(1, 100_000)
-_ANSWER = re.compile(r"<answer>(.*?)</answer>")
+_OPEN, _CLOSE = "<answer>", "</answer>"
 _ALLOWED = re.compile(r"[0-9+\-*/(). ]+")
 
 
 def is_answer_right(response: str, numbers: tuple[int, ...], target: int) -> bool:
     """Whether the text of a response earns the reward; never raises."""
-    answers = _ANSWER.findall(response.rsplit("\n", 1)[-1])
-    if not answers or _ALLOWED.fullmatch(answers[-1]) is None:
+    answer = last_answer(response)
+    return answer is not None and is_expression_right(answer, numbers, target)
+
+
+def last_answer(response: str) -> str | None:
+    """What stands in the last pair of answer tags of the last line, in linear time."""
+    line = response.rsplit("\n", 1)[-1]
+    end = line.rfind(_CLOSE)
+    start = line.rfind(_OPEN, 0, end) if end >= 0 else -1
+    return line[start + len(_OPEN) : end] if start >= 0 else None
+
+
+def is_expression_right(expression: str, numbers: tuple[int, ...], target: int) -> bool:
+    """Whether an expression uses exactly the given numbers and hits the target; never raises."""
+    if _ALLOWED.fullmatch(expression) is None:
         return False
     try:
-        value = exact_value(answers[-1])
+        value = exact_value(expression)
     except NotAnExpression:
         return False
-    used = sorted(int(number) for number in re.findall(r"[0-9]+", answers[-1]))
+    used = sorted(int(number) for number in re.findall(r"[0-9]+", expression))
     return used == sorted(numbers) and abs(value - target) < TOLERANCE
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from e3mega.tasks.failure import Failure
@@ -112,8 +111,4 @@ class Task(Protocol):
 
     def text(self, token_ids: Sequence[int]) -> str:
         """The tokens as a person reads them."""
-        ...
-
-    def write_tokenizer(self, folder: Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json in Hugging Face format."""
         ...

@@ -1,25 +1,35 @@
 """Tells the planner the sizes of a task from its options alone, without numpy or data."""
 
+from e3mega.tasks import countdown_prompts, multiplication_prompts
+from e3mega.tasks.countdown import CountdownOptions
 from e3mega.tasks.countdown_language import (
     num_attempt_tokens,
     num_prompt_tokens,
     vocabulary,
 )
 from e3mega.tasks.countdown_problems import all_problems
+from e3mega.tasks.countdown_text import CountdownTextOptions
+from e3mega.tasks.multiplication import MultiplicationOptions
 from e3mega.tasks.options import TaskOptions
+from e3mega.tasks.own_tokenizer import own_vocabulary
 
 
 def max_prompt_tokens(options: TaskOptions) -> int:
-    """Tokens of the longest prompt."""
-    return num_prompt_tokens(options)
+    """Tokens of the longest prompt; tasks of plain text leave longer ones out."""
+    if isinstance(options, CountdownOptions):
+        return num_prompt_tokens(options)
+    return options.max_prompt_tokens
 
 
 def max_trace_tokens(options: TaskOptions) -> int:
     """Tokens of the longest supervised trace with its prompt.
 
-    ``prompt + attempts + answer``: the answer repeats an attempt's numbers and operators (2n - 1),
-    puts n - 2 pairs of parentheses around them, and adds its two words and the end.
+    Countdown: ``prompt + attempts + answer``, where the answer repeats an attempt's numbers and
+    operators (2n - 1), puts n - 2 pairs of parentheses around them, and adds its two words and
+    the end. Tasks of plain text leave longer ones out.
     """
+    if not isinstance(options, CountdownOptions):
+        return options.max_prompt_tokens + options.max_trace_tokens
     n = options.num_numbers
     answer = 2 * n - 1 + 2 * (n - 2) + 3
     return (
@@ -29,12 +39,33 @@ def max_trace_tokens(options: TaskOptions) -> int:
     )
 
 
+def own_words(options: TaskOptions) -> tuple[str, ...]:
+    """Words of a task of plain text whose language is known; none if it is any language."""
+    if isinstance(options, CountdownTextOptions):
+        return countdown_prompts.words()
+    if isinstance(options, MultiplicationOptions):
+        return multiplication_prompts.words()
+    return ()
+
+
 def vocabulary_size(options: TaskOptions) -> int:
-    """Words of the task's tokenizer; ``model.vocab_size`` must not be smaller."""
-    return len(vocabulary(options))
+    """Words of the task's own tokenizer, 0 if it has none; ``model.vocab_size`` must not be
+    smaller where the run starts from random weights."""
+    if isinstance(options, CountdownOptions):
+        return len(vocabulary(options))
+    words = own_words(options)
+    return len(own_vocabulary(words)) if words else 0
 
 
-def num_held_out_problems(options: TaskOptions) -> int:
-    """Held-out problems there are for evaluation, both slices together and evenly."""
-    halves = all_problems(options).values()
-    return 2 * min(round(len(problems) * options.held_out_frac) for problems in halves)
+def num_held_out_problems(options: TaskOptions) -> int | None:
+    """Held-out problems there are for evaluation; None where only the data can tell."""
+    if isinstance(options, CountdownOptions):
+        halves = all_problems(options).values()
+        return 2 * min(round(len(problems) * options.held_out_frac) for problems in halves)
+    if options.problems is not None:
+        return None
+    if isinstance(options, CountdownTextOptions):
+        return options.num_held_out * len(options.num_numbers)
+    if isinstance(options, MultiplicationOptions):
+        return options.num_held_out * len(options.num_digits)
+    return None

@@ -16,7 +16,7 @@ from e3mega.rollout.records import (
     VersionSpan,
 )
 from e3mega.spec.resolve import find_spec, resolve_spec
-from e3mega.tasks.catalog import build_task
+from e3mega.tasks.countdown_task import CountdownTask
 from e3mega.tasks.interface import Task
 
 ROUNDS = (0, 20, 39)
@@ -37,7 +37,7 @@ def write_plan(paths: RunPaths, *, name: str, seed: int) -> Plan:
 def write_rollouts(paths: RunPaths, plan: Plan, *, num_groups: int = 12) -> None:
     """Write three training rounds of each RL stage and the evaluation after it."""
     for stage in plan.stages[1:]:
-        task = build_task(stage.task, plan.seed)
+        task = CountdownTask(stage.task, plan.seed)
         budget = BUDGETS[stage.name]
         start = START_VERSION[stage.name]
         for round_number in ROUNDS:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from e3mega.tasks.catalog import build_task
 from e3mega.tasks.countdown import CountdownOptions
+from e3mega.tasks.countdown_task import CountdownTask
 
 
 def test_transformers_loads_the_tokenizer(tmp_path: Path) -> None:
-    task = build_task(CountdownOptions(kind="countdown"), 1)
+    task = CountdownTask(CountdownOptions(kind="countdown"), 1)
     task.write_tokenizer(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     for index in range(20):

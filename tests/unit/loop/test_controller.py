@@ -19,7 +19,7 @@ from e3mega.plan.planfile import Plan
 from e3mega.rollout.batch_file import read_batch
 from e3mega.rollout.records import CommandKind
 from e3mega.spec.resolve import find_spec, resolve_spec
-from e3mega.tasks.catalog import build_task
+from e3mega.tasks.countdown_task import CountdownTask
 from tests.fakes import FakeLearner, FakeServer, Killed, newest_state
 
 SPEC = find_spec("quickstart-small")
@@ -32,7 +32,7 @@ def small_plan(*settings: str) -> Plan:
 def make_jobs(plan: Plan, run_dir: Path, *, num_servers: int = 1) -> tuple[Jobs, FakeLearner]:
     paths = RunPaths(run_dir)
     paths.scores.mkdir(parents=True, exist_ok=True)
-    tasks = tuple(build_task(stage.task, plan.seed) for stage in plan.stages)
+    tasks = tuple(CountdownTask(stage.task, plan.seed) for stage in plan.stages)
     servers = tuple(FakeServer(tasks[0]) for _ in range(num_servers))
     learner = FakeLearner(paths, servers)
     metrics = MetricsWriter(paths.metrics("loop"))

@@ -68,7 +68,7 @@ WRONG: dict[str, tuple[str, int, str, tuple[str, ...]]] = {
     "value for a list": ("evaluation: {pass_k: 4}", 3, "evaluation.pass_k", ("a list",)),
     "value for a section": ("layout: 3", 3, "layout", ("a mapping",)),
     "null for a number": ("seed: null", 3, "seed", ("got null", "cannot be off")),
-    "unknown task": ("task: {kind: chess}", 3, "task.kind", ("'countdown'",)),
+    "unknown task": ("task: {kind: chess}", 3, "task", ("'countdown'",)),
     "unknown family": ("model: {family: gpt5}", 3, "model.family", ("'qwen3'",)),
     "unknown loss": ("loss: {advantage: {kind: mean}}", 3, "loss.advantage", ("'group_mean'",)),
     "unknown budget rule": (

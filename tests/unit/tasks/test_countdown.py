@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from e3mega.errors import E3Error
-from e3mega.tasks.catalog import build_task
 from e3mega.tasks.countdown import CountdownOptions, Half
 from e3mega.tasks.countdown_problems import all_problems
 from e3mega.tasks.countdown_split import split_problems
+from e3mega.tasks.countdown_task import CountdownTask
 from e3mega.tasks.interface import Prompt, Task
 from e3mega.tasks.sizes import (
     max_prompt_tokens,
@@ -63,11 +63,11 @@ def test_easy_problems_have_the_larger_shares() -> None:
 
 
 def test_held_out_problems_are_never_trained_on_in_any_order() -> None:
-    task = build_task(OPTIONS, 7)
+    task = CountdownTask(OPTIONS, 7)
     held_out = task.held_out_prompts(num_held_out_problems(OPTIONS))
     kept = {identity(prompt) for prompt in held_out}
     assert len(kept) == len(held_out) >= 512
-    streams = [build_task(with_half(half), 7) for half in Half]
+    streams = [CountdownTask(with_half(half), 7) for half in Half]
     for stream in streams:
         assert not kept & {identity(stream.training_prompt(i)) for i in range(1500)}
         assert not kept & {identity(stream.trace(i).prompt) for i in range(1500)}
@@ -78,7 +78,7 @@ def test_held_out_problems_are_never_trained_on_in_any_order() -> None:
 
 def test_asking_for_more_held_out_prompts_than_there_are_says_so() -> None:
     with pytest.raises(E3Error, match="held_out_frac"):
-        build_task(OPTIONS, 7).held_out_prompts(10_000)
+        CountdownTask(OPTIONS, 7).held_out_prompts(10_000)
 
 
 def test_the_split_moves_with_the_seed_only() -> None:
@@ -89,7 +89,7 @@ def test_the_split_moves_with_the_seed_only() -> None:
 
 
 def test_an_epoch_holds_each_problem_of_its_slice_once() -> None:
-    task = build_task(with_half(Half.HARD), 3)
+    task = CountdownTask(with_half(Half.HARD), 3)
     size = len(split_problems(OPTIONS, 3).training[Half.HARD])
     for start in (0, size):
         prompts = [task.training_prompt(start + i) for i in range(size)]
@@ -99,12 +99,12 @@ def test_an_epoch_holds_each_problem_of_its_slice_once() -> None:
 
 def test_streams_give_the_same_at_any_index_in_any_order() -> None:
     indices = [5000, 3, 1200, 0, 1025, 3]
-    one, two = build_task(OPTIONS, 3), build_task(OPTIONS, 3)
+    one, two = CountdownTask(OPTIONS, 3), CountdownTask(OPTIONS, 3)
     forward = {i: (one.trace(i), one.training_prompt(i)) for i in sorted(indices)}
     assert [(two.trace(i), two.training_prompt(i)) for i in indices] == [
         forward[i] for i in indices
     ]
-    assert build_task(OPTIONS, 4).trace(0) != one.trace(0)
+    assert CountdownTask(OPTIONS, 4).trace(0) != one.trace(0)
 
 
 def words_of(task: Task, ids: tuple[int, ...]) -> list[str]:
@@ -112,7 +112,7 @@ def words_of(task: Task, ids: tuple[int, ...]) -> list[str]:
 
 
 def test_traces_are_exact_and_half_of_them_hit() -> None:
-    task = build_task(OPTIONS, 5)
+    task = CountdownTask(OPTIONS, 5)
     counts = np.zeros(OPTIONS.max_trace_attempts + 1, int)
     for index in range(1000):
         trace = task.trace(index)
@@ -140,7 +140,7 @@ def test_traces_are_exact_and_half_of_them_hit() -> None:
 
 
 def test_results_and_verdicts_weigh_what_the_options_say() -> None:
-    task = build_task(OPTIONS.model_copy(update={"trace_exact_weight": 6.0}), 5)
+    task = CountdownTask(OPTIONS.model_copy(update={"trace_exact_weight": 6.0}), 5)
     for index in range(20):
         trace = task.trace(index)
         verdicts = task.mark(trace.prompt, trace.token_ids).attempts_at
@@ -154,7 +154,7 @@ def test_results_and_verdicts_weigh_what_the_options_say() -> None:
 def test_attempts_explore_every_valid_one() -> None:
     """With no hits asked for, the misses written for one problem cover all of its misses."""
     options = OPTIONS.model_copy(update={"trace_hit_frac": 0.0, "max_number": 3})
-    task = build_task(options, 1)
+    task = CountdownTask(options, 1)
     seen: dict[object, set[str]] = {}
     for index in range(6000):
         trace = task.trace(index)
@@ -168,7 +168,7 @@ def test_attempts_explore_every_valid_one() -> None:
 
 
 def test_probes_ask_for_the_verdict_of_held_out_attempts() -> None:
-    task = build_task(OPTIONS, 5)
+    task = CountdownTask(OPTIONS, 5)
     held_out = {p.token_ids: p for p in task.held_out_prompts(num_held_out_problems(OPTIONS))}
     probes = task.probes(512)
     assert sum(probe.is_hit for probe in probes) == 256
@@ -187,7 +187,7 @@ def test_other_sizes_of_problems_work() -> None:
         options = OPTIONS.model_copy(
             update={"num_numbers": count, "max_number": 4, "operators": "+-*/"}
         )
-        task = build_task(options, 1)
+        task = CountdownTask(options, 1)
         assert vocabulary_size(options) <= 128
         for index in range(50):
             trace = task.trace(index)

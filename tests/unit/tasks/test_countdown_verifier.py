@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e3mega.tasks.catalog import build_task
 from e3mega.tasks.countdown import CountdownOptions
 from e3mega.tasks.countdown_language import vocabulary
+from e3mega.tasks.countdown_task import CountdownTask
 from e3mega.tasks.countdown_verifier import is_answer_right
 from e3mega.tasks.failure import Failure
 from e3mega.tasks.interface import Marks, Prompt
 from e3mega.tasks.word_tokenizer import WordTokenizer
 
 OPTIONS = CountdownOptions(kind="countdown")
-TASK = build_task(OPTIONS, 1)
+TASK = CountdownTask(OPTIONS, 1)
 IDS = WordTokenizer(vocabulary(OPTIONS)).ids
 PROMPT = Prompt("3 7 5 : 22", IDS("numbers 3 7 5 target 22 think"), "easy")
 

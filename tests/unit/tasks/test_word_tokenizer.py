@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from e3mega.tasks.catalog import build_task
 from e3mega.tasks.countdown import CountdownOptions
+from e3mega.tasks.countdown_task import CountdownTask
 from e3mega.tasks.sizes import vocabulary_size
 from e3mega.tasks.word_tokenizer import WordTokenizer
 
@@ -13,7 +13,7 @@ OPTIONS = CountdownOptions(kind="countdown")
 
 
 def test_texts_come_back_through_the_files(tmp_path: Path) -> None:
-    task = build_task(OPTIONS, 1)
+    task = CountdownTask(OPTIONS, 1)
     task.write_tokenizer(tmp_path / "model")
     loaded = Tokenizer.from_file(str(tmp_path / "model" / "tokenizer.json"))
     assert loaded.get_vocab_size() == vocabulary_size(OPTIONS) <= 128

@@ -1,0 +1,55 @@
+"""Known data sets of mathematics: hub names, configurations, splits and columns."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class LayoutName(Enum):
+    """A data set's layout by name."""
+
+    PLAIN = "plain"
+    """Columns ``problem`` and ``answer``."""
+    AIME_2025 = "aime_2025"
+    """opencompass/AIME2025: both contests of AIME 2025, a test set."""
+    HMMT_2025 = "hmmt_2025"
+    """FlagEval/HMMT_2025: HMMT February 2025, a test set."""
+    DEEPSCALER = "deepscaler"
+    """agentica-org/DeepScaleR-Preview-Dataset: about 40,000 training problems."""
+    VERL = "verl"
+    """Columns ``prompt`` (chat messages) and ``reward_model`` (its ``ground_truth``), as the e3
+    paper's released sets have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a data set lies and what its columns are called.
+
+    Example: ``Layout("a/b", (), "train", None, "problem", "answer")``.
+    """
+
+    hub_name: str | None
+    configurations: tuple[str, ...]
+    """Loaded one after the other; each is a slice of its own."""
+    split: str | None
+    """Training split; None for a test set."""
+    held_out_split: str | None
+    problem_column: str
+    answer_column: str
+
+
+LAYOUTS: dict[LayoutName, Layout] = {
+    LayoutName.PLAIN: Layout(None, (), "train", None, "problem", "answer"),
+    LayoutName.AIME_2025: Layout(
+        "opencompass/AIME2025",
+        ("AIME2025-I", "AIME2025-II"),
+        None,
+        "test",
+        "question",
+        "answer",
+    ),
+    LayoutName.HMMT_2025: Layout("FlagEval/HMMT_2025", (), None, "train", "question", "answer"),
+    LayoutName.DEEPSCALER: Layout(
+        "agentica-org/DeepScaleR-Preview-Dataset", (), "train", None, "problem", "answer"
+    ),
+    LayoutName.VERL: Layout(None, (), "train", None, "prompt", "reward_model"),
+}
