@@ -1,7 +1,7 @@
 """What the learner does for each kind of command; every rank runs the same handler."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from safetensors.numpy import save
 
@@ -9,7 +9,8 @@ from e3mega.checkpoint.hf import export_hf
 from e3mega.checkpoint.manifest import remove_old
 from e3mega.checkpoint.sharded import save_checkpoint
 from e3mega.errors import JobError
-from e3mega.learner.step import RoundScores, own_logprobs, score, train_step
+from e3mega.learner.reference import Reference, prepare, swapped_in
+from e3mega.learner.step import Floats, RoundScores, own_logprobs, score, train_step
 from e3mega.learner.transfer import Transfer
 from e3mega.mcore.build import LearnerModel
 from e3mega.plan.paths import RunPaths
@@ -30,6 +31,7 @@ class Session:
     learner: LearnerModel
     version: int
     transfer: Transfer
+    reference: Reference = field(default_factory=Reference)
 
     def stage(self, command: Command) -> StagePlan:
         """The stage a command names."""
@@ -44,7 +46,7 @@ def train(session: Session, command: Command) -> Reply:
     stage = session.stage(command)
     _check_version(session, command)
     batches = [_batch(session, file) for file in command.batch_files]
-    known = _round_scores(session, stage, batches)
+    known = round_scores(session, stage, batches, stage_step=command.stage_step)
     steps: list[dict[str, float]] = []
     for batch, own in zip(batches, known, strict=True):
         if batch.step != session.version:
@@ -65,19 +67,26 @@ def train(session: Session, command: Command) -> Reply:
     return Reply(command.index, steps=tuple(steps))
 
 
-def _round_scores(
-    session: Session, stage: StagePlan, batches: list[PackedBatch]
+def round_scores(
+    session: Session, stage: StagePlan, batches: list[PackedBatch], *, stage_step: int
 ) -> list[RoundScores]:
-    """What the loss takes from before the first step of the batches' round."""
-    loss, temperature = stage.loss, stage.generation.temperature
-    needs_old = len(batches) > 1 and loss.compares_with_start
+    """What the loss takes from before the first step of a round, for each of its batches."""
+    learner, loss, temperature = session.learner, stage.loss, stage.generation.temperature
 
-    def scores(batch: PackedBatch) -> RoundScores:
-        return RoundScores(
-            own_logprobs(session.learner, batch, temperature=temperature) if needs_old else None
-        )
+    def scored(is_needed: bool) -> list[Floats | None]:
+        return [
+            own_logprobs(learner, batch, temperature=temperature) if is_needed else None
+            for batch in batches
+        ]
 
-    return [scores(batch) for batch in batches]
+    old = scored(len(batches) > 1 and loss.compares_with_start)
+    reference = scored(False)
+    if loss.kl is not None:
+        prepare(session.reference, learner, session.paths, stage, stage_step=stage_step)
+        with swapped_in(learner, session.reference):
+            reference = scored(True)
+    pairs = zip(old, reference, strict=True)
+    return [RoundScores(own, other) for own, other in pairs]
 
 
 def score_tokens(session: Session, command: Command) -> Reply:

@@ -11,6 +11,7 @@ from e3mega.checkpoint.sharded import load_checkpoint
 from e3mega.device import process_rank
 from e3mega.errors import E3Error
 from e3mega.learner.commands import Session, run_command
+from e3mega.learner.reference import keep_start
 from e3mega.learner.transfer import Transfer
 from e3mega.mcore.build import LearnerModel, build_learner
 from e3mega.mcore.parallel import RankGrid, destroy_parallel, init_parallel
@@ -31,6 +32,8 @@ def serve(plan: Plan, paths: RunPaths, attempt: int) -> None:
     grid = init_parallel(plan.layout.learner, process_rank())
     learner = build_learner(plan, grid)
     version = _start(plan, paths, learner)
+    if version == 0:
+        keep_start(learner, plan, paths)
     transfer = Transfer(MegatronWeightSource(learner), plan, paths, is_main=grid.is_main)
     obey(Session(plan, paths, learner, version, transfer), attempt)
 

@@ -127,8 +127,7 @@ def _truncated(
 
 
 def _soft_gate(ratio_T: torch.Tensor, advantages_T: torch.Tensor, options: SoftGate) -> Surrogate:
-    tau_T = torch.where(
-        advantages_T > 0, options.positive_temperature, options.negative_temperature
-    ).to(ratio_T.dtype)
+    tau_T = torch.full_like(ratio_T, options.negative_temperature)
+    tau_T[advantages_T > 0] = options.positive_temperature
     gate_T = torch.sigmoid(tau_T * (ratio_T - 1.0)) * (4.0 / tau_T)
     return Surrogate(gate_T * advantages_T, torch.zeros_like(ratio_T), ratio_T.detach())

@@ -93,7 +93,7 @@ def rank_estimates(model: ModelOptions, stage: StagePlan) -> tuple[RankEstimate,
 
 def has_reference(stage: StagePlan) -> bool:
     """Whether a stage compares with reference weights."""
-    return False
+    return stage.loss.kl is not None
 
 
 def server_estimate(options: RunOptions, server: ServerPlan) -> ServerEstimate:

@@ -88,6 +88,10 @@ class RunPaths:
         """Complete and unfinished checkpoints."""
         return self.run_dir / "checkpoints"
 
+    def reference(self, name: str, world_rank: int) -> Path:
+        """One learner rank's copy of reference weights."""
+        return self.run_dir / "references" / name / f"rank_{world_rank:05d}.safetensors"
+
     @property
     def export(self) -> Path:
         """The final model as a Hugging Face folder."""
