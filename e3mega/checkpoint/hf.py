@@ -1,4 +1,4 @@
-"""The learner's weights as a Hugging Face folder that transformers and vLLM load."""
+"""Hugging Face folders that transformers and vLLM load: weights, config, tokenizer, model card."""
 
 import json
 import os
@@ -7,60 +7,104 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
+from e3mega.checkpoint.manifest import Lineage
+from e3mega.checkpoint.safetensors_file import SafetensorsWriter, TensorFacts
+from e3mega.families.geometry import ModelOptions
+from e3mega.families.hf_config import hf_config
+from e3mega.families.registry import weights
+from e3mega.mcore.config import DTYPES
 from e3mega.plan.paths import unfinished
-from e3mega.plan.planfile import Plan
 
-WEIGHTS_FILE = "model.safetensors"
+CONFIG = "config.json"
+_WEIGHT_SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin", ".pt", ".pth", ".gguf")
 
 
-def export_hf(
-    source: Iterable[tuple[str, torch.Tensor | None]],
-    plan: Plan,
-    model_dir: Path,
+def tensor_facts(model: ModelOptions) -> list[TensorFacts]:
+    """The tensors of the model's Hugging Face folder, in their order."""
+    dtype = DTYPES[model.precision]
+    return [
+        TensorFacts(tensor.name, dtype, tensor.shape)
+        for weight in weights(model)
+        for tensor in weight.hf
+    ]
+
+
+def write_hf_folder(
+    tensors: Iterable[tuple[str, torch.Tensor]],
     folder: Path,
     *,
-    version: int,
-    is_main: bool,
-) -> None:
-    """Write the folder in one rename; config and tokenizer come from ``model_dir``.
+    model: ModelOptions,
+    lineage: Lineage,
+    description: Path | None,
+    temperature: float,
+) -> bool:
+    """Write the folder in one rename; returns whether there is a tokenizer in it.
 
-    A collective of all ranks through the source; world rank 0 writes. A folder of an earlier
+    ``tensors`` come in the order of ``tensor_facts``, and none is kept. ``description`` is a folder
+    with config and tokenizer; without one the config is the model's own. A folder of an earlier
     attempt is replaced.
     """
-    tensors = {name: tensor for name, tensor in source if tensor is not None}
-    if not is_main:
-        return
     partial = unfinished(folder)
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(model_dir, partial)
-    weights = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-    save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
-    config = json.loads((partial / "config.json").read_text())
+    partial.mkdir(parents=True)
+    if description is not None:
+        copy_description(description, partial)
+    writer = SafetensorsWriter(partial, tensor_facts(model))
+    for name, value in tensors:
+        writer.add(name, value)
+    writer.close()
+    config_file = partial / CONFIG
+    if not config_file.exists():
+        config_file.write_text(json.dumps(hf_config(model), indent=2) + "\n")
+    config = json.loads(config_file.read_text())
     generation = {
         "do_sample": True,
-        "temperature": plan.stages[-1].generation.temperature,
+        "temperature": temperature,
         "eos_token_id": config.get("eos_token_id"),
     }
     (partial / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
-    (partial / "README.md").write_text(model_card(plan, version))
+    (partial / "README.md").write_text(model_card(lineage))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
+    return has_tokenizer(folder)
 
 
-def model_card(plan: Plan, version: int) -> str:
+def copy_description(source: Path, target: Path) -> None:
+    """Copy what describes a model and its tokens: every file of a folder but weights."""
+    for path in sorted(source.iterdir()):
+        is_weight = path.name.endswith(_WEIGHT_SUFFIXES)
+        if path.is_file() and not is_weight and not path.name.startswith("."):
+            shutil.copyfile(path, target / path.name)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds the files of a tokenizer."""
+    return any(folder.glob("tokenizer*")) or (folder / "vocab.json").exists()
+
+
+def model_card(lineage: Lineage) -> str:
     """What the folder holds and where it comes from."""
-    stages = "\n".join(f"* `{stage.name}`: {stage.fingerprint}" for stage in plan.stages)
+    num_steps = sum(stage.num_steps for stage in lineage.stages)
+    stages = "\n".join(
+        f"| {stage.name} | {stage.num_steps} | `{stage.fingerprint}` | "
+        f"`{json.dumps(stage.data, sort_keys=True)}` |"
+        for stage in lineage.stages
+    )
+    table = f"""
+Stages, in order:
+
+| stage | optimizer steps | fingerprint | data |
+|---|---|---|---|
+{stages}
+"""
+    run = f"Run fingerprint: `{lineage.run_fingerprint}`.\n" if lineage.run_fingerprint else ""
     return f"""---
 library_name: transformers
 tags: [e3mega, reinforcement-learning]
 ---
-# {plan.name}
+# {lineage.name}
 
-Trained with e3mega {plan.e3mega_version}: {version} optimizer steps, seed {plan.seed}.
+Trained with e3mega {lineage.e3mega_version}: {num_steps} optimizer steps, seed {lineage.seed}.
 
-Run fingerprint: `{plan.run_fingerprint}`. Stages, in order, with their fingerprints:
-
-{stages}
-"""
+{run}{table if lineage.stages else ""}"""

@@ -1,20 +1,23 @@
 """Manifests: a checkpoint is complete when its manifest exists and every checksum holds."""
 
 import hashlib
-import json
 import os
-import shutil
-import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from e3mega.errors import CheckpointError
-from e3mega.plan.paths import MANIFEST
+from e3mega.families.geometry import ModelOptions
+from e3mega.plan.paths import MANIFEST, RunPaths
 from e3mega.rollout.whole_file import write_whole
+from e3mega.spec.schema.layout import LearnerLayout
 
 _CHUNK_BYTES = 1 << 20
+_NUM_THREADS = 4
+"""Digests release the interpreter's lock; more threads than this wait for the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,42 +29,76 @@ class FileFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainedStage:
+    """What one stage gave to the weights. Example: ``TrainedStage("easy", "ab12…", 40, {})``."""
+
+    name: str
+    fingerprint: str
+    num_steps: int
+    """Optimizer steps taken in it."""
+    data: dict[str, object]
+    """Its task section: the data and the slice of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where weights come from. Example: ``Lineage("quickstart", 1, "0.1.0", "cd34…", ())``."""
+
+    name: str
+    """The run's name, or the folder of Hugging Face weights that were imported."""
+    seed: int
+    e3mega_version: str
+    run_fingerprint: str
+    """Empty for imported weights."""
+    stages: tuple[TrainedStage, ...]
+    """The stages that have trained, in order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a checkpoint is, and its files by their path relative to its folder.
 
-    Example: ``Manifest(310, "warmup", "ab12…", "qwen3", 2, 1, 1, {})``.
+    Example: ``Manifest(310, "warmup", model, layout, lineage, True, None, {})``.
     """
 
     version: int
     """Optimizer steps that the weights contain."""
     stage: str
-    run_fingerprint: str
-    family: str
-    tp: int
-    pp: int
-    dp: int
+    """The stage that took the last of them; empty for imported weights."""
+    model: ModelOptions
+    layout: LearnerLayout
+    """The grid that wrote it; any other can read it."""
+    lineage: Lineage
+    has_optimizer: bool
+    score: float | None
+    """Mean reward of the rollouts trained on since the checkpoint before; None without rewards."""
     files: dict[str, FileFacts]
 
 
 _ADAPTER = TypeAdapter(Manifest)
 
 
-def file_facts(folder: Path) -> dict[str, FileFacts]:
-    """Size and digest of every file below the folder but the manifest, in order of their paths."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        str(path.relative_to(folder)): FileFacts(path.stat().st_size, _sha256(path))
-        for path in paths
-        if path.name != MANIFEST
-    }
+def file_facts(folder: Path, names: Iterable[str] | None = None) -> dict[str, FileFacts]:
+    """Size and digest of the named files of a folder, or of all but the manifest, by path."""
+    if names is None:
+        paths = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+        names = [str(path.relative_to(folder)) for path in paths]
+    ordered = sorted(names)
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        digests = pool.map(lambda name: sha256_of(folder / name), ordered)
+        return {
+            name: FileFacts((folder / name).stat().st_size, digest)
+            for name, digest in zip(ordered, digests, strict=True)
+        }
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Make the checkpoint complete: its files reach the disk, then the manifest is renamed in."""
     for name in manifest.files:
         _sync(folder / name)
-    _sync(folder)
-    write_whole(folder / MANIFEST, (json.dumps(asdict(manifest), indent=2) + "\n").encode())
+    for parent in {(folder / name).parent for name in manifest.files}:
+        _sync(parent)
+    write_whole(folder / MANIFEST, _ADAPTER.dump_json(manifest, indent=2) + b"\n")
     _sync(folder)
 
 
@@ -86,34 +123,44 @@ def verify(folder: Path) -> Manifest:
         num_bytes = path.stat().st_size
         if num_bytes != facts.num_bytes:
             raise CheckpointError(f"{path}: {num_bytes} bytes, the manifest says {facts.num_bytes}")
-        if _sha256(path) != facts.sha256:
-            raise CheckpointError(f"{path}: its SHA-256 is not the one in the manifest")
+    for name, found in file_facts(folder, manifest.files).items():
+        if found.sha256 != manifest.files[name].sha256:
+            raise CheckpointError(f"{folder / name}: its SHA-256 is not the one in the manifest")
     return manifest
 
 
-def newest_complete(checkpoints: Path) -> Path | None:
-    """The newest checkpoint whose every checksum holds, or None; says which ones it passes over."""
-    if not checkpoints.exists():
-        return None
-    for folder in sorted((path for path in checkpoints.iterdir() if path.is_dir()), reverse=True):
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A checkpoint that cannot be used. Example: ``PassedOver("step_000310", "no manifest…")``."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The checkpoint to continue from. Example: ``Newest(None, ())`` for a new run."""
+
+    folder: Path | None
+    passed_over: tuple[PassedOver, ...]
+    """Newer ones that are unfinished or damaged, the newest first."""
+
+
+def newest_complete(paths: RunPaths) -> Newest:
+    """The newest checkpoint of a run whose every checksum holds, and those passed over for it."""
+    passed_over: list[PassedOver] = []
+    for folder in sorted(paths.every_checkpoint(), reverse=True):
         try:
             verify(folder)
         except CheckpointError as error:
-            print(f"checkpoint passed over: {error}", file=sys.stderr)
+            passed_over.append(PassedOver(folder.name, str(error)))
         else:
-            return folder
-    return None
+            return Newest(folder, tuple(passed_over))
+    return Newest(None, tuple(passed_over))
 
 
-def remove_old(checkpoints: Path, *, keep_last: int) -> None:
-    """Remove all complete checkpoints but the last ``keep_last``; each loses its manifest first."""
-    complete = sorted(path.parent for path in checkpoints.glob(f"*/{MANIFEST}"))
-    for folder in complete[: max(0, len(complete) - keep_last)]:
-        (folder / MANIFEST).unlink()
-        shutil.rmtree(folder)
-
-
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

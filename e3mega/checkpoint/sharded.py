@@ -1,97 +1,108 @@
-"""Checkpoints in Megatron-Core's distributed format: weights, optimizer state, the loop's state."""
+"""The learner's state in Megatron-Core's distributed format: what is saved, and its loading."""
 
-import multiprocessing
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 from megatron.core import dist_checkpointing
-from megatron.core.dist_checkpointing.strategies import filesystem_async
+from megatron.core.dist_checkpointing.core import CheckpointingException
+from torch.distributed.checkpoint.api import CheckpointException
 
-from e3mega.checkpoint.manifest import Manifest, file_facts, verify, write_manifest
+from e3mega.checkpoint import safe_reading
+from e3mega.checkpoint.manifest import Manifest, read_manifest
 from e3mega.errors import CheckpointError
 from e3mega.mcore import moments
 from e3mega.mcore.build import LearnerModel
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan
-from e3mega.rollout.whole_file import write_whole
 
-_WEIGHTS = "sharded"
-"""Folder of Megatron's files inside a checkpoint."""
-_METADATA = {"distrib_optim_sharding_type": "fully_reshardable"}
-
-
-def save_checkpoint(
-    learner: LearnerModel, paths: RunPaths, plan: Plan, *, version: int, stage: str, loop_state: str
-) -> None:
-    """Write the checkpoint of ``version``; complete, with its manifest, when this returns.
-
-    A collective of all ranks. A leftover of a killed save is removed first. A kill at any moment
-    leaves the checkpoints before it as they were.
-    """
-    folder = paths.checkpoint(version)
-    if learner.grid.is_main:
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder / _WEIGHTS).mkdir(parents=True)
-        write_whole(paths.loop_state(folder), loop_state.encode())
-    dist.barrier(group=learner.grid.control)
-    _use_forked_queue()
-    moments.fill(learner.optimizer)
-    dist_checkpointing.save(_state(learner, is_loading=False), str(folder / _WEIGHTS))
-    dist.barrier(group=learner.grid.control)
-    if learner.grid.is_main:
-        layout = plan.layout.learner
-        manifest = Manifest(
-            version=version,
-            stage=stage,
-            run_fingerprint=plan.run_fingerprint,
-            family=plan.model.family.value,
-            tp=layout.tp,
-            pp=layout.pp,
-            dp=layout.dp,
-            files=file_facts(folder),
-        )
-        write_manifest(folder, manifest)
-    dist.barrier(group=learner.grid.control)
+_METADATA = {
+    "distrib_optim_sharding_type": "fully_reshardable",
+    "non_homogeneous_layers": True,
+}
+"""Every layer has names of its own, which are those of the mapping table."""
 
 
-def load_checkpoint(learner: LearnerModel, folder: Path, plan: Plan) -> int:
-    """Fill weights and optimizer from a complete checkpoint; returns its version.
+def load_checkpoint(learner: LearnerModel, folder: Path, plan: Plan) -> Manifest:
+    """Fill weights and optimizer from a complete and verified checkpoint; returns its manifest.
 
     A collective of all ranks; the grid may be another than the one that saved. Training goes on
     bit for bit as if it had not stopped when the grid is the same. Raises CheckpointError when
     the checkpoint belongs to another run.
     """
-    manifest = verify(folder)
-    if manifest.run_fingerprint != plan.run_fingerprint:
+    manifest = read_manifest(folder)
+    found = manifest.lineage.run_fingerprint
+    if found != plan.run_fingerprint:
         raise CheckpointError(
-            f"{folder}: made by a run with fingerprint {manifest.run_fingerprint[:12]}, this run "
-            f"has {plan.run_fingerprint[:12]}; resume the run that made it, or start a new one"
+            f"{folder}: made by a run with fingerprint {found[:12] or 'none'}, this run has "
+            f"{plan.run_fingerprint[:12]}; resume the run that made it, or start a new one"
         )
     moments.fill(learner.optimizer)
-    # Megatron declares a pair, which it returns only when it is asked for missing keys too.
-    loaded: Any = dist_checkpointing.load(_state(learner, is_loading=True), str(folder / _WEIGHTS))
-    learner.chunks[0].module.load_state_dict(loaded["model"], strict=True)
+    loaded = _load(state_to_load(learner, with_optimizer=True), folder)
+    _fill_model(learner, loaded)
     moments.pass_over_steps(learner.optimizer)
     learner.optimizer.load_state_dict(loaded["optimizer"])
     moments.give_own_steps(learner.optimizer)
-    return manifest.version
+    return manifest
 
 
-def _state(learner: LearnerModel, *, is_loading: bool) -> dict[str, Any]:
-    network: Any = learner.chunks[0].module
-    model = network.sharded_state_dict(metadata=_METADATA)
+def load_checkpoint_weights(learner: LearnerModel, folder: Path) -> None:
+    """Fill the weights alone, and the optimizer's main copy of them, from any checkpoint.
+
+    A collective of all ranks. Raises CheckpointError when the model is another.
+    """
+    _fill_model(learner, _load(state_to_load(learner, with_optimizer=False), folder))
+    learner.optimizer.reload_model_params()
+
+
+def state_to_save(learner: LearnerModel) -> dict[str, Any]:
+    """Megatron's description of weights and optimizer, with their values."""
+    moments.fill(learner.optimizer)
+    return _state(learner, is_loading=False, with_optimizer=True)
+
+
+def state_to_load(learner: LearnerModel, *, with_optimizer: bool) -> dict[str, Any]:
+    """Megatron's description of what a load fills."""
+    return _state(learner, is_loading=True, with_optimizer=with_optimizer)
+
+
+def _state(learner: LearnerModel, *, is_loading: bool, with_optimizer: bool) -> dict[str, Any]:
+    model: dict[str, Any] = {}
+    for name, network in _networks(learner).items():
+        model[name] = network.sharded_state_dict(metadata=_METADATA)
+    if not with_optimizer:
+        return model
     optimizer = learner.optimizer.sharded_state_dict(
         model, is_loading=is_loading, metadata=_METADATA
     )
-    return {"model": model, "optimizer": optimizer}
+    return {**model, "optimizer": optimizer}
 
 
-def _use_forked_queue() -> None:
-    """Have Megatron's writer make its result queue by fork.
+def _networks(learner: LearnerModel) -> dict[str, Any]:
+    """The parts of the model on this rank; the names are Megatron's and stand in no file."""
+    chunks = learner.chunks
+    if len(chunks) == 1:
+        return {"model": chunks[0].module}
+    return {f"model{number}": chunk.module for number, chunk in enumerate(chunks)}
 
-    It spawns a manager by default, which imports the main module again: 15 s on two cores.
-    """
-    if filesystem_async._results_queue is None:
-        filesystem_async._results_queue = multiprocessing.get_context("fork").Manager().Queue()
+
+def _load(state: dict[str, Any], folder: Path) -> dict[str, Any]:
+    safe_reading.install()
+    try:
+        # Megatron declares a pair, which it returns only when it is asked for missing keys too.
+        loaded: Any = dist_checkpointing.load(state, str(RunPaths.sharded(folder)))
+    except CheckpointException as error:
+        # torch gathers what went wrong on each rank; a message of ours is meant for a person.
+        for failure in error.failures.values():
+            if isinstance(failure[0], CheckpointError):
+                raise failure[0] from error
+        raise
+    except (CheckpointingException, KeyError) as error:
+        raise CheckpointError(f"{folder} does not fit this model: {error}") from error
+    return loaded
+
+
+def _fill_model(learner: LearnerModel, loaded: dict[str, Any]) -> None:
+    for name, network in _networks(learner).items():
+        network.load_state_dict(loaded[name], strict=True)
+    dist.barrier(group=learner.grid.control)

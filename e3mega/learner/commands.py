@@ -5,14 +5,16 @@ from dataclasses import dataclass, field, replace
 
 from safetensors.numpy import save
 
-from e3mega.checkpoint.hf import export_hf
-from e3mega.checkpoint.manifest import remove_old
-from e3mega.checkpoint.sharded import save_checkpoint
+from e3mega.checkpoint.hf import write_hf_folder
+from e3mega.checkpoint.manifest import Lineage, Manifest, TrainedStage
+from e3mega.checkpoint.retention import remove_others
+from e3mega.checkpoint.writer import CheckpointWriter
 from e3mega.errors import JobError
 from e3mega.learner.reference import Reference, prepare, swapped_in
 from e3mega.learner.step import Floats, RoundScores, own_logprobs, score, train_step
 from e3mega.learner.transfer import Transfer
 from e3mega.mcore.build import LearnerModel
+from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan, StagePlan
 from e3mega.rollout.batch import PackedBatch
@@ -30,7 +32,12 @@ class Session:
     paths: RunPaths
     learner: LearnerModel
     version: int
+    steps: dict[str, int]
+    """Optimizer steps taken in each stage that has trained."""
     transfer: Transfer
+    writer: CheckpointWriter
+    metrics: MetricsWriter | None
+    """On world rank 0."""
     reference: Reference = field(default_factory=Reference)
 
     def stage(self, command: Command) -> StagePlan:
@@ -39,6 +46,22 @@ class Session:
             if stage.name == command.stage:
                 return stage
         raise JobError(f"learner: command {command.index}: the plan has no stage {command.stage!r}")
+
+    def complete_checkpoint(self, *, is_waiting: bool) -> None:
+        """Complete the checkpoint that is being written, and remove those no longer kept.
+
+        A collective. Waits for its files, or leaves it pending while they are being written.
+        """
+        written = self.writer.finish() if is_waiting else self.writer.poll()
+        if written is None or self.metrics is None:
+            return
+        remove_others(self.paths, self.plan.checkpoint)
+        self.metrics.write(
+            "checkpoint_complete",
+            version=written.version,
+            num_bytes=written.num_bytes,
+            seconds=written.seconds,
+        )
 
 
 def train(session: Session, command: Command) -> Reply:
@@ -64,6 +87,7 @@ def train(session: Session, command: Command) -> Reply:
             )
         )
         session.version += 1
+        session.steps[stage.name] = command.stage_step + len(steps)
     return Reply(command.index, steps=tuple(steps))
 
 
@@ -122,31 +146,65 @@ def sync(session: Session, command: Command) -> Reply:
 
 
 def checkpoint(session: Session, command: Command) -> Reply:
-    """Write a complete checkpoint and remove those that are no longer kept."""
+    """Start on a checkpoint; the one before becomes complete first if it is not yet."""
     _check_version(session, command)
-    save_checkpoint(
-        session.learner,
-        session.paths,
-        session.plan,
-        version=command.version,
-        stage=command.stage,
+    session.complete_checkpoint(is_waiting=True)
+    plan = session.plan
+    session.writer.begin(
+        Manifest(
+            version=command.version,
+            stage=command.stage,
+            model=plan.model,
+            layout=session.learner.grid.layout,
+            lineage=lineage(plan, session.steps),
+            has_optimizer=True,
+            score=command.score,
+            files={},
+        ),
         loop_state=command.loop_state,
+        is_asynchronous=plan.checkpoint.is_asynchronous,
     )
-    if session.learner.grid.is_main:
-        remove_old(session.paths.checkpoints, keep_last=session.plan.checkpoint.keep_last)
+    if not plan.checkpoint.is_asynchronous:
+        session.complete_checkpoint(is_waiting=True)
     return Reply(command.index)
+
+
+def lineage(plan: Plan, steps: dict[str, int]) -> Lineage:
+    """Where the learner's weights come from, given the steps taken in each stage."""
+    return Lineage(
+        name=plan.name,
+        seed=plan.seed,
+        e3mega_version=plan.e3mega_version,
+        run_fingerprint=plan.run_fingerprint,
+        stages=tuple(
+            TrainedStage(
+                name=stage.name,
+                fingerprint=stage.fingerprint,
+                num_steps=steps[stage.name],
+                data=stage.task.model_dump(mode="json"),
+            )
+            for stage in plan.stages
+            if stage.name in steps
+        ),
+    )
 
 
 def export(session: Session, command: Command) -> Reply:
     """Write the weights as a Hugging Face folder."""
     _check_version(session, command)
-    export_hf(
-        MegatronWeightSource(session.learner),
-        session.plan,
-        session.paths.model_dir,
-        session.paths.export,
-        version=command.version,
-        is_main=session.learner.grid.is_main,
+    plan, paths = session.plan, session.paths
+    tensors = MegatronWeightSource(session.learner)
+    if not session.learner.grid.is_main:
+        for _ in tensors:
+            pass
+        return Reply(command.index)
+    write_hf_folder(
+        ((name, value) for name, value in tensors if value is not None),
+        paths.export,
+        model=plan.model,
+        lineage=lineage(plan, session.steps),
+        description=paths.model_dir,
+        temperature=plan.stages[-1].generation.temperature,
     )
     return Reply(command.index)
 

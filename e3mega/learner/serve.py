@@ -8,6 +8,7 @@ import torch.distributed as dist
 
 from e3mega.checkpoint.manifest import newest_complete
 from e3mega.checkpoint.sharded import load_checkpoint
+from e3mega.checkpoint.writer import CheckpointWriter
 from e3mega.device import process_rank
 from e3mega.errors import E3Error
 from e3mega.learner.commands import Session, run_command
@@ -15,12 +16,16 @@ from e3mega.learner.reference import keep_start
 from e3mega.learner.transfer import Transfer
 from e3mega.mcore.build import LearnerModel, build_learner
 from e3mega.mcore.parallel import RankGrid, destroy_parallel, init_parallel
+from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan
 from e3mega.rollout.channel import CommandReceiver
 from e3mega.rollout.records import Command, CommandKind, Reply
 from e3mega.weights.load import load_start
 from e3mega.weights.source import MegatronWeightSource
+
+_CHECKPOINT_POLL_S = 0.2
+"""Between looks at a checkpoint that is being written, while no command comes."""
 
 
 def serve(plan: Plan, paths: RunPaths, attempt: int) -> None:
@@ -31,11 +36,20 @@ def serve(plan: Plan, paths: RunPaths, attempt: int) -> None:
     """
     grid = init_parallel(plan.layout.learner, process_rank())
     learner = build_learner(plan, grid)
-    version = _start(plan, paths, learner)
+    version, steps = _start(plan, paths, learner)
     if version == 0:
         keep_start(learner, plan, paths)
-    transfer = Transfer(MegatronWeightSource(learner), plan, paths, is_main=grid.is_main)
-    obey(Session(plan, paths, learner, version, transfer), attempt)
+    session = Session(
+        plan=plan,
+        paths=paths,
+        learner=learner,
+        version=version,
+        steps=steps,
+        transfer=Transfer(MegatronWeightSource(learner), plan, paths, is_main=grid.is_main),
+        writer=CheckpointWriter(learner, paths),
+        metrics=MetricsWriter(paths.metrics("learner")) if grid.is_main else None,
+    )
+    obey(session, attempt)
 
 
 def obey(session: Session, attempt: int) -> None:
@@ -44,11 +58,12 @@ def obey(session: Session, attempt: int) -> None:
     commands = session.paths.attempt_commands(attempt)
     receiver = CommandReceiver(commands) if grid.is_main else None
     while True:
-        command = _next_command(receiver, grid)
+        command = _next_command(receiver, session)
         start = time.perf_counter()
-        if command.kind is CommandKind.STOP:
-            break
         try:
+            if command.kind is CommandKind.STOP:
+                session.complete_checkpoint(is_waiting=True)
+                break
             reply = run_command(session, command, lambda start=start: time.perf_counter() - start)
         except E3Error as error:
             if receiver is not None:
@@ -63,24 +78,31 @@ def obey(session: Session, attempt: int) -> None:
         receiver.reply(Reply(command.index))
 
 
-def _start(plan: Plan, paths: RunPaths, learner: LearnerModel) -> int:
+def _start(plan: Plan, paths: RunPaths, learner: LearnerModel) -> tuple[int, dict[str, int]]:
     """Fill weights and optimizer from the newest complete checkpoint, else from the start.
 
-    Returns the version. World rank 0 chooses, so that all ranks load the same one.
+    Returns the version and the steps taken in each stage. World rank 0 chooses, so that all ranks
+    load the same one.
     """
     grid = learner.grid
-    newest = _broadcast(newest_complete(paths.checkpoints) if grid.is_main else None, grid)
+    newest = _broadcast(newest_complete(paths).folder if grid.is_main else None, grid)
     if newest is not None:
-        return load_checkpoint(learner, newest, plan)
+        manifest = load_checkpoint(learner, newest, plan)
+        steps = {stage.name: stage.num_steps for stage in manifest.lineage.stages}
+        return manifest.version, steps
     load_start(learner, seed=plan.seed)
-    return 0
+    return 0, {}
 
 
-def _next_command(receiver: CommandReceiver | None, grid: RankGrid) -> Command:
-    """The next command, on every rank."""
-    command = _broadcast(None if receiver is None else receiver.next(), grid)
-    assert command is not None, "rank 0 broadcasts a command"
-    return command
+def _next_command(receiver: CommandReceiver | None, session: Session) -> Command:
+    """The next command, on every rank; a pending checkpoint becomes complete meanwhile."""
+    grid = session.learner.grid
+    while True:
+        wait_s = _CHECKPOINT_POLL_S if session.writer.is_pending else None
+        command = _broadcast(None if receiver is None else receiver.next(wait_s), grid)
+        if command is not None:
+            return command
+        session.complete_checkpoint(is_waiting=False)
 
 
 def _broadcast[T](value: T, grid: RankGrid) -> T:

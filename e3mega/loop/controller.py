@@ -7,6 +7,7 @@ with ``max_lag`` L, up to L later rounds are generated while a round trains.
 
 import asyncio
 from dataclasses import replace
+from statistics import fmean
 
 from e3mega.curriculum.exit import ExitReason, StagePast, exit_reason, is_measurement_due
 from e3mega.curriculum.options import PlateauExit, RecognitionExit, TargetExit, TokenKind
@@ -24,6 +25,7 @@ from e3mega.loop.rounds import (
     RoundData,
     check_round_caps,
     num_steps,
+    rewards_of,
     rl_round,
     round_budget,
     supervised_round,
@@ -52,6 +54,8 @@ class Controller:
         self._rounds_since_checkpoint = 0
         self._turn = asyncio.Lock()
         """Held from a round's first step to its checkpoint; outside it the state is whole."""
+        self._rewards: list[float] = []
+        """Of the rollouts trained on since the last checkpoint of this stage."""
 
     async def run(self) -> LoopState:
         """Finish the plan; the state afterwards is the end of the last stage."""
@@ -147,6 +151,7 @@ class Controller:
         if reason:
             self._state = replace(self._state, is_stage_finished=True, exit_reason=reason)
             self._discard_ahead(stage)
+        self._rewards += rewards_of(data)
         await self._checkpoint_if_due(stage)
         write_round_metrics(jobs, self._state, stage, data)
 
@@ -284,11 +289,13 @@ class Controller:
 
     async def _checkpoint(self, stage: StagePlan) -> None:
         self._rounds_since_checkpoint = 0
+        rewards, self._rewards = self._rewards, []
         with self._jobs.timed("checkpoint_s"):
             reply = await self._jobs.command(
                 CommandKind.CHECKPOINT,
                 stage=stage.name,
                 version=self._state.version,
                 loop_state=state_to_json(self._state),
+                score=fmean(rewards) if rewards else None,
             )
         self._jobs.metrics.write("checkpoint", version=self._state.version, seconds=reply.seconds)

@@ -102,6 +102,12 @@ async def rl_round(
     return RoundData(data, sampled, version, budget_tokens)
 
 
+def rewards_of(data: RoundData) -> list[float]:
+    """The rewards of a round's rollouts; none in a supervised stage."""
+    groups = data.sampled.groups if data.sampled else ()
+    return [rollout.marks.reward for group in groups for rollout in group.rollouts]
+
+
 def _by_step(sampled: SampledRound, stage: StagePlan) -> list[tuple[Group, ...]]:
     per_step = stage.rollout.prompts_per_step
     starts = range(0, len(sampled.groups), per_step)

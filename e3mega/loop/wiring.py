@@ -22,11 +22,13 @@ from e3mega.tasks.catalog import build_task
 
 def first_state(paths: RunPaths, metrics: MetricsWriter) -> LoopState:
     """Where the loop begins: the newest complete checkpoint, or the start of the plan."""
-    checkpoint = newest_complete(paths.checkpoints)
-    if checkpoint is None:
-        return LoopState()
-    state = read_state(paths.loop_state(checkpoint))
-    metrics.write("attempt_resumed", version=state.version, checkpoint=checkpoint.name)
+    newest = newest_complete(paths)
+    state = LoopState()
+    if newest.folder is not None:
+        state = read_state(paths.loop_state(newest.folder))
+        metrics.write("attempt_resumed", version=state.version, checkpoint=newest.folder.name)
+    for each in newest.passed_over:
+        metrics.write("checkpoint_passed_over", checkpoint=each.name, reason=each.reason)
     return state
 
 

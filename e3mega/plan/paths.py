@@ -143,6 +143,30 @@ class RunPaths:
         """The checkpoint after this many finished steps."""
         return self.checkpoints / f"step_{step:06d}"
 
+    def every_checkpoint(self) -> list[Path]:
+        """The folders of all checkpoints, unfinished ones too, in no order."""
+        return list(self.checkpoints.glob("step_*"))
+
+    @staticmethod
+    def sharded(checkpoint: Path) -> Path:
+        """Megatron's files inside a checkpoint."""
+        return checkpoint / "sharded"
+
+    @staticmethod
+    def checkpoint_model(checkpoint: Path) -> Path:
+        """HF config and tokenizer inside a checkpoint, so that it can be exported by itself."""
+        return checkpoint / "model"
+
+    @staticmethod
+    def holds(checkpoint: Path) -> Path:
+        """One empty file for each that refers to a checkpoint; no part of its manifest."""
+        return checkpoint / "held_by"
+
+    @staticmethod
+    def hold(checkpoint: Path, holder: str) -> Path:
+        """The file that says that ``holder`` refers to a checkpoint."""
+        return RunPaths.holds(checkpoint) / holder
+
     def loop_state(self, checkpoint: Path) -> Path:
         """The loop's state inside a checkpoint."""
         return checkpoint / "loop_state.json"

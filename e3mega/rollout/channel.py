@@ -73,20 +73,20 @@ class CommandReceiver:
         self._folder = folder
         self._next_index = 0
 
-    def next(self, deadline_s: float | None = None) -> Command:
-        """The next command in order.
+    def next(self, wait_s: float | None = None) -> Command | None:
+        """The next command in order; None when there is none within ``wait_s`` seconds.
 
         Consumes a command file; unblocked by ``CommandSender.send``. With None it waits as long
-        as the process lives. Raises JobError after ``deadline_s`` seconds.
+        as the process lives.
         """
         path = command_file(self._folder, self._next_index)
-        deadline = None if deadline_s is None else time.monotonic() + deadline_s
+        deadline = None if wait_s is None else time.monotonic() + wait_s
         for pause_s in _pauses():
             if path.exists():
                 self._next_index += 1
                 return _read(path, _COMMAND)
             if deadline is not None and time.monotonic() > deadline:
-                raise JobError(f"{path}: no command within {deadline_s:g} s")
+                return None
             time.sleep(pause_s)
         raise AssertionError("the pauses never end")
 

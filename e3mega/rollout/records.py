@@ -143,6 +143,8 @@ class Command:
     """TRAIN: steps finished before it. SYNC, CHECKPOINT, EXPORT: steps finished."""
     loop_state: str = ""
     """CHECKPOINT: the loop's state as JSON."""
+    score: float | None = None
+    """CHECKPOINT: mean reward of the rollouts trained on since the one before; None without any."""
     output_file: str = ""
     """SCORE: where log-probabilities go, relative to the run folder."""
     servers: tuple[int, ...] = ()

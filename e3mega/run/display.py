@@ -134,6 +134,8 @@ def event_line(event: Event) -> str:
             return f"run {event['name']} started, attempt {event['attempt']}"
         case "attempt_resumed":
             return f"continues from version {event['version']}"
+        case "checkpoint_passed_over":
+            return f"checkpoint {event['checkpoint']} passed over: {event['reason']}"
         case "stage_started":
             return f"stage {event['stage']} started"
         case "stage_finished":

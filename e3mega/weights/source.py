@@ -82,11 +82,11 @@ class MegatronWeightSource:
                 shape = shard_shape(weight, len(holders))
                 part = torch.empty(shape, dtype=self._learner.dtype, device=grid.device)
                 dist.recv(part, src=holder)
-            _spread(part, tensors, weight, tp_rank=shard_rank, tp=len(holders))
+            spread(part, tensors, weight, tp_rank=shard_rank, tp=len(holders))
         return tensors
 
 
-def _spread(
+def spread(
     shard: torch.Tensor, tensors: tuple[torch.Tensor, ...], weight: Weight, *, tp_rank: int, tp: int
 ) -> None:
     """Copy one rank's shard to where its pieces stand in the HF tensors."""

@@ -21,6 +21,12 @@ class CheckpointOptions(Options):
     """Rounds between checkpoints; one is also taken at the end of each stage."""
     keep_last: Positive = 2
     """Newest complete checkpoints that are kept."""
+    keep_every_steps: Positive | None = None
+    """Keeps the first checkpoint at or after each multiple of these steps too; null for none."""
+    keep_best: NonNegative = 0
+    """Keeps of each stage as many checkpoints with the highest mean reward since the one before."""
+    is_asynchronous: bool = True
+    """Whether files are written while the learner trains on."""
 
 
 class LoggingOptions(Options):

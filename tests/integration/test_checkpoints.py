@@ -1,0 +1,125 @@
+"""Checkpoints travel: from any grid to any, in the background, and training goes on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e3mega.checkpoint.manifest import newest_complete, verify
+from e3mega.plan.paths import RunPaths
+from e3mega.spec.schema.layout import LearnerLayout
+from tests.integration.checkpoint_jobs import NUM_BEFORE
+from tests.warm_parent import WarmParent
+
+JOBS = "tests.integration.checkpoint_jobs"
+SAVING = LearnerLayout(tp=2, pp=2)
+GRIDS = {
+    "one": LearnerLayout(),
+    "dp2": LearnerLayout(dp=2),
+    "tp2-dp2": LearnerLayout(tp=2, dp=2),
+    "pp4": LearnerLayout(pp=4),
+    "the same": SAVING,
+}
+
+
+@pytest.fixture(scope="module")
+def saved(warm_parent: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A run saved in the background at TP=2, PP=2, and what it went on to."""
+    folder = tmp_path_factory.mktemp("saved")
+    ranks = warm_parent.run(
+        SAVING, f"{JOBS}:save_and_go_on", folder=str(folder), is_asynchronous=True
+    )
+    assert not ranks[0]["was_complete"], "it becomes complete only when all have written"
+    return {**ranks[0], "folder": str(folder)}
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_checkpoint_is_loaded_on_any_grid_and_training_goes_on(
+    warm_parent: WarmParent, saved: dict[str, Any], grid: str
+) -> None:
+    ranks = warm_parent.run(GRIDS[grid], f"{JOBS}:load_and_go_on", folder=saved["folder"])
+    assert ranks[0]["tensors"] == saved["tensors"], "bit-equal"
+    assert len(saved["tensors"]) == 4 * 11 + 2
+    assert all(rank["steps"] == {float(NUM_BEFORE)} for rank in ranks)
+    for found, wanted in zip(ranks[0]["after"], saved["after"], strict=True):
+        exact = grid == "the same"
+        for name in ("loss", "grad_norm"):
+            tolerance = 0.0 if exact else 1e-5
+            assert found[name] == pytest.approx(wanted[name], rel=tolerance, abs=0.0), name
+
+
+def test_moments_are_bit_equal_after_a_journey(
+    warm_parent: WarmParent, saved: dict[str, Any], tmp_path: Path
+) -> None:
+    for name, layout in (("there", LearnerLayout(dp=2)), ("back", SAVING)):
+        source = saved["folder"] if name == "there" else str(tmp_path / "there")
+        warm_parent.run(
+            layout,
+            f"{JOBS}:load_and_go_on",
+            folder=source,
+            saved_again=str(tmp_path / name),
+        )
+    first = verify(RunPaths(Path(saved["folder"])).checkpoint(NUM_BEFORE))
+    again = verify(RunPaths(tmp_path / "back").checkpoint(NUM_BEFORE))
+    weights = [name for name in first.files if name.endswith(".distcp")]
+    assert len(weights) == 4
+    for name in weights:
+        assert first.files[name] == again.files[name], "weights, moments and steps, bit for bit"
+
+
+def test_a_save_in_the_background_holds_what_a_waiting_save_holds(
+    warm_parent: WarmParent, saved: dict[str, Any], tmp_path: Path
+) -> None:
+    waiting = warm_parent.run(
+        SAVING, f"{JOBS}:save_and_go_on", folder=str(tmp_path), is_asynchronous=False
+    )[0]
+    assert waiting["tensors"] == saved["tensors"]
+    assert waiting["after"][-1]["loss"] == saved["after"][-1]["loss"], "saving disturbs no step"
+    background = verify(RunPaths(Path(saved["folder"])).checkpoint(NUM_BEFORE))
+    wanted = verify(RunPaths(tmp_path).checkpoint(NUM_BEFORE))
+    for name, facts in wanted.files.items():
+        if name.endswith(".distcp"):
+            assert background.files[name] == facts
+
+
+def test_weights_alone_start_another_run(warm_parent: WarmParent, saved: dict[str, Any]) -> None:
+    found = warm_parent.run(
+        LearnerLayout(pp=2), f"{JOBS}:load_weights_only", folder=saved["folder"]
+    )[0]
+    assert found["tensors"] == saved["tensors"]
+    assert found["steps"] <= {0.0}, "without the moments"
+
+
+def test_a_checkpoint_of_another_run_is_refused(
+    warm_parent: WarmParent, saved: dict[str, Any]
+) -> None:
+    (message,) = warm_parent.run(LearnerLayout(), f"{JOBS}:load_other_run", folder=saved["folder"])
+    assert "made by a run with fingerprint 000000000000" in message
+
+
+def test_a_kill_while_saving_leaves_the_one_before(warm_parent: WarmParent, tmp_path: Path) -> None:
+    ranks = warm_parent.run(
+        LearnerLayout(tp=2), f"{JOBS}:killed_while_saving", folder=str(tmp_path)
+    )
+    assert ranks == [False, False]
+    found = newest_complete(RunPaths(tmp_path))
+    assert found.folder == RunPaths(tmp_path).checkpoint(1)
+    assert [each.name for each in found.passed_over] == ["step_000002"]
+
+
+@pytest.mark.parametrize("is_asynchronous", [True, False])
+def test_a_file_that_cannot_be_written_stops_every_rank(
+    warm_parent: WarmParent, tmp_path: Path, is_asynchronous: bool
+) -> None:
+    messages = warm_parent.run(
+        LearnerLayout(dp=2),
+        f"{JOBS}:cannot_write",
+        folder=str(tmp_path),
+        is_asynchronous=is_asynchronous,
+    )
+    assert all("could not be written" in message for message in messages), messages
+    assert "Worker failure" in messages[0]
+
+
+def test_a_save_leaves_no_process_behind(warm_parent: WarmParent, tmp_path: Path) -> None:
+    assert warm_parent.run(LearnerLayout(), f"{JOBS}:children", folder=str(tmp_path)) == [[]]
