@@ -7,7 +7,22 @@ from importlib import import_module
 
 from e3mega.errors import E3Error
 
-COMMANDS = ("resolve", "explain", "schema", "plan", "run", "resume", "report")
+COMMANDS = (
+    "resolve",
+    "explain",
+    "schema",
+    "plan",
+    "run",
+    "launch",
+    "resume",
+    "status",
+    "watch",
+    "logs",
+    "stop",
+    "list",
+    "report",
+    "doctor",
+)
 """Modules of ``e3mega.commands``, in the order that --help lists them."""
 
 

@@ -30,6 +30,29 @@ def process_rank() -> ProcessRank:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class NodePlace:
+    """This process's place among the tasks of a scheduler's job. Example: ``NodePlace(1, 0)``."""
+
+    rank: int
+    """Number of the task among its alikes, from 0."""
+    restarts: int
+    """Times that the scheduler has queued the job again."""
+
+
+_NODE_RANKS = ("SLURM_PROCID", "PET_NODE_RANK", "SKYPILOT_NODE_RANK", "JOB_COMPLETION_INDEX")
+"""How Slurm, Kubeflow, SkyPilot and indexed Kubernetes jobs number their tasks."""
+
+
+def node_place() -> NodePlace:
+    """Read the scheduler's variables; a process started alone is task 0."""
+    ranks = [os.environ[name] for name in _NODE_RANKS if name in os.environ]
+    return NodePlace(
+        rank=int(ranks[0]) if ranks else 0,
+        restarts=int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+    )
+
+
 def torch_device_type(is_gpu: bool) -> str:
     """torch's name of the device type."""
     return GPU if is_gpu else CPU

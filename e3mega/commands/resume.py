@@ -1,18 +1,22 @@
 """``e3mega resume``: continues a run from its newest checkpoint."""
 
 import argparse
-from pathlib import Path
 
-HELP = "continue a run from its newest checkpoint"
+from e3mega.commands.run_argument import add_run, run_dir_of
+
+HELP = "continue a run from its newest checkpoint, where it was launched"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command is told."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the folder of the run")
+    add_run(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status."""
+    from e3mega.launch.command import relaunch
     from e3mega.run.local import resume_run
 
-    return resume_run(options.run_dir)
+    run_dir = run_dir_of(options)
+    launched = relaunch(run_dir)
+    return resume_run(run_dir) if launched is None else launched

@@ -183,6 +183,20 @@ class RunPaths:
         return Path("/dev/shm") / f"e3mega-{digest}"
 
     @property
+    def launches(self) -> Path:
+        """What nemo-run keeps of the run's launches: scripts and what the tasks printed."""
+        return self.run_dir / "launches"
+
+    @property
+    def launch_record(self) -> Path:
+        """How the run was last launched."""
+        return self.run_dir / "launch.json"
+
+    def provenance(self, attempt: int) -> Path:
+        """What an attempt ran with: code, packages, hosts."""
+        return self.run_dir / "provenance" / f"attempt_{attempt:03d}"
+
+    @property
     def transfer(self) -> Path:
         """Weights on their way to servers of other machines."""
         return self.run_dir / "transfer"
@@ -210,3 +224,13 @@ def unfinished(path: Path) -> Path:
 def default_run_dir(name: str) -> Path:
     """``runs/NAME`` in the checkout, where git ignores it."""
     return Path(__file__).resolve().parents[2] / "runs" / name
+
+
+def default_run_root() -> Path:
+    """``runs`` in the checkout: the folder of run folders."""
+    return Path(__file__).resolve().parents[2] / "runs"
+
+
+def launchers_dir() -> Path:
+    """``launchers`` in the checkout: the profiles of sites."""
+    return Path(__file__).resolve().parents[2] / "launchers"

@@ -144,6 +144,16 @@ def event_line(event: Event) -> str:
             return f"stage {event['stage']}: budget {event['chosen']} tokens: {event['reason']}"
         case "evaluation":
             return _evaluation_line(event)
+        case "server_lost":
+            return f"server {event['server']} is lost: {event['reason']}"
+        case "server_joined":
+            return f"server {event['server']} serves again"
+        case "server_restarted":
+            return f"{event['job']} is started again: {event['reason']}"
+        case "begins_again":
+            return f"the learner and the loop begin again: {event['reason']}"
+        case "leave_asked" | "run_left":
+            return "the loop is asked to leave" if "reason" in event else "the loop has left"
         case "run_failed":
             return f"the loop stops: {event['reason']}"
         case _:

@@ -34,16 +34,21 @@ ALLOWED = (
 
 
 def job_environment(
-    users: Mapping[str, str], jobs: Mapping[str, str], devices: Sequence[int] = ()
+    users: Mapping[str, str],
+    jobs: Mapping[str, str],
+    *,
+    devices: Sequence[int] = (),
+    passed: Sequence[str] = (),
 ) -> dict[str, str]:
     """The variables that a job is started with; the job's own win.
 
-    ``devices`` are numbers of GPUs among those that the user's environment shows.
+    ``devices`` are numbers of GPUs among those that the user's environment shows; ``passed`` names
+    what is allowed besides.
     """
     kept = {
         name: value
         for name, value in users.items()
-        if any(fnmatchcase(name, pattern) for pattern in ALLOWED)
+        if any(fnmatchcase(name, pattern) for pattern in (*ALLOWED, *passed))
     }
     # Logs are read while the job runs.
     return {**kept, "PYTHONUNBUFFERED": "1", **jobs, **visible_devices(users, devices)}

@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from e3mega.errors import E3Error
@@ -58,15 +59,22 @@ def resume_run(run_dir: Path) -> int:
 
 
 def _supervised(paths: RunPaths, lock: int) -> int:
-    """Run the supervisor under the lock, and speak for it if it was killed."""
+    """Run the only node's supervisor under the lock."""
     launch = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
-    argv = ("e3mega.run.supervisor", str(paths.run_dir), "0", launch)
-    status = run_guarded(argv, keep_open=(lock,))
+    return run_supervisor(paths, 0, launch, (), keep_open=(lock,))
+
+
+def run_supervisor(
+    paths: RunPaths, node: int, launch: str, words: Sequence[str], *, keep_open: tuple[int, ...]
+) -> int:
+    """Run a node's supervisor, and speak for it if it was killed; the exit status."""
+    argv = ("e3mega.run.supervisor", str(paths.run_dir), str(node), launch, *words)
+    status = run_guarded(argv, keep_open=keep_open)
     if status >= 0:
         return status
     reason = f"the supervisor {exit_words(status)}"
-    remove_shared_memory(paths, 0)
-    if paths.exit_reason.exists():
+    remove_shared_memory(paths, node)
+    if node == 0 and paths.exit_reason.exists():
         end_attempt(paths.exit_reason, reason=reason, exit_code=end_by_signal(-status))
     print(f"the run can be resumed: e3mega resume {shown(paths.run_dir)}", file=sys.stderr)
     print(f"e3mega: the run did not finish: {reason}", file=sys.stderr)

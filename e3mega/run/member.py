@@ -44,7 +44,8 @@ class Member:
             order = board.order()
             assert order is not None, "a member starts after the first order"
             if order.ending:
-                return Ending(order.ending, order.exit_code)
+                # The run's status is node 0's; a scheduler may kill the others of a bad task.
+                return Ending(order.ending, 0)
             self._obey(order.attempt)
             for event in self._tail.new_events():
                 self._care.observe(event)

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -57,7 +57,8 @@ class _Job:
 class NodeJobs:
     """What runs on one node.
 
-    ``places_at`` gives, for an attempt, what stands for the words of argv that only a node knows.
+    ``places_at`` gives, for an attempt, what stands for the words of argv that only a node knows;
+    ``passed`` names variables that jobs may see besides those that they always do.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class NodeJobs:
         paths: RunPaths,
         node: int,
         places_at: Callable[[int], Mapping[str, str]],
+        passed: Sequence[str] = (),
     ) -> None:
         self._paths = paths
         self._node = node
         self._plans = [job for job in plan.jobs if job.node == node]
         self._places_at = places_at
+        self._passed = tuple(passed)
         self._places: Mapping[str, str] = {}
         self._note_due = 0.0
         self._jobs: dict[str, _Job] = {}
@@ -157,7 +160,7 @@ class NodeJobs:
         return start_job(
             job.name,
             argv,
-            env=job_environment(os.environ, job.env, job.devices),
+            env=job_environment(os.environ, job.env, devices=job.devices, passed=self._passed),
             log=self._paths.log(job.name),
             header=f"=== attempt {attempt}, {started}: {' '.join(argv)}",
         )

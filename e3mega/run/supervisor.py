@@ -1,13 +1,14 @@
 """The supervisor's process on one node: starts the node's jobs, watches them, ends them together.
 
 Started by ``e3mega.run.local`` or ``e3mega.run.node`` as ``python -m e3mega.run.supervisor RUN_DIR
-NODE LAUNCH``. Node 0 decides for the whole run, and its last line says how the run ended.
+NODE LAUNCH [VARIABLES]``. Node 0 decides for the whole run; its last line says how that ended.
 """
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -25,35 +26,50 @@ from e3mega.run.meeting import places_of_node, wait_for_order
 from e3mega.run.member import Member
 from e3mega.run.node_jobs import NodeJobs
 from e3mega.run.processes import adopt_orphans, kill_descendants
+from e3mega.run.provenance import write_node_facts, write_run_facts
 from e3mega.run.station import Station
 
 
-def supervise(run_dir: Path, node: int, launch: str, console: Console) -> int:
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """A supervisor's place: the run, its node's reports and its node's jobs."""
+
+    plan: Plan
+    paths: RunPaths
+    station: Station
+    jobs: NodeJobs
+
+
+def supervise(
+    run_dir: Path, node: int, launch: str, console: Console, *, passed: Sequence[str] = ()
+) -> int:
     """Run one node to its end; its exit status. No process of it outlives this call."""
     paths = RunPaths(run_dir)
     plan = read_plan(paths.plan)
     adopt_orphans()
     station = Station(paths, node=node, launch=launch)
+    jobs = NodeJobs(
+        plan, paths, node, lambda attempt: places_of_node(plan, paths, node, attempt), passed
+    )
+    post = _Post(plan, paths, station, jobs)
     with _collected_signals() as signals:
-        if node == 0:
-            return _lead(plan, paths, station, console, signals)
-        return _follow(plan, paths, station, signals)
+        return _lead(post, console, signals) if node == 0 else _follow(post, signals)
 
 
-def _lead(
-    plan: Plan, paths: RunPaths, station: Station, console: Console, signals: list[int]
-) -> int:
+def _lead(post: _Post, console: Console, signals: list[int]) -> int:
     """Node 0: begin an attempt, give the orders, and tell how the run ended."""
+    plan, paths, station = post.plan, post.paths, post.station
     clear_leftovers(paths)
     attempt = begin_attempt(paths.exit_reason)
-    jobs = _jobs(plan, paths, station)
-    head = Head(plan, paths, station, jobs, attempt)
+    write_run_facts(paths, attempt)
+    write_node_facts(paths, attempt, station.node)
+    head = Head(plan, paths, station, post.jobs, attempt)
     ending = Ending("the supervisor failed", 1)
     try:
         # Jobs are forked before anything that may start threads.
         station.board.give_order(attempt=attempt)
-        jobs.start(attempt)
-        ending = _show(head, jobs, plan, console, signals)
+        post.jobs.start(attempt)
+        ending = _show(head, post, console, signals)
     finally:
         station.board.give_order(
             attempt=head.attempt, ending=ending.reason, exit_code=ending.exit_code
@@ -65,39 +81,37 @@ def _lead(
     return conclude(ending, plan, paths, console)
 
 
-def _show(head: Head, jobs: NodeJobs, plan: Plan, console: Console, signals: list[int]) -> Ending:
+def _show(head: Head, post: _Post, console: Console, signals: list[int]) -> Ending:
     """Watch the run on a display, then stop the jobs."""
-    display = open_display(console, plan.name)
+    display = open_display(console, post.plan.name)
     try:
         ending = head.watch(display, signals)
         head.show(display)
     finally:
         display.close()
     if ending.exit_code != 0:
-        console.print(f"stopping {', '.join(job.name for job in plan.jobs)}", highlight=False)
-    _stop(jobs, signals)
+        names = ", ".join(job.name for job in post.plan.jobs)
+        console.print(f"stopping {names}", highlight=False)
+    _stop(post.jobs, signals)
     return ending
 
 
-def _follow(plan: Plan, paths: RunPaths, station: Station, signals: list[int]) -> int:
+def _follow(post: _Post, signals: list[int]) -> int:
     """Another node: wait for node 0, then obey it."""
-    wait_for_order(plan, paths, station)
-    jobs = _jobs(plan, paths, station)
-    member = Member(plan, paths, station, jobs)
+    paths, station = post.paths, post.station
+    order = wait_for_order(post.plan, paths, station)
+    if order.attempt >= 0:
+        write_node_facts(paths, order.attempt, station.node)
+    member = Member(post.plan, paths, station, post.jobs)
     try:
         ending = member.watch(signals)
-        _stop(jobs, signals)
+        _stop(post.jobs, signals)
     finally:
         member.close()
         kill_descendants()
         remove_shared_memory(paths, station.node)
     complain(f"node {station.node}: {ending.reason}")
     return ending.exit_code
-
-
-def _jobs(plan: Plan, paths: RunPaths, station: Station) -> NodeJobs:
-    node = station.node
-    return NodeJobs(plan, paths, node, lambda attempt: places_of_node(plan, paths, node, attempt))
 
 
 def _stop(jobs: NodeJobs, signals: list[int]) -> None:
@@ -126,8 +140,9 @@ def main(argv: list[str]) -> int:
     """Supervise one node of the run of a run folder."""
     console = Console()
     run_dir, node, launch = Path(argv[0]), int(argv[1]), argv[2]
+    passed = argv[3].split(",") if len(argv) > 3 else ()
     try:
-        return supervise(run_dir, node, launch, console)
+        return supervise(run_dir, node, launch, console, passed=passed)
     except E3Error as error:
         complain(f"e3mega: {error}")
         return error.exit_code

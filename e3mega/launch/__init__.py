@@ -1,0 +1,1 @@
+"""Launch: nemo-run experiments from a plan and a site's profile."""

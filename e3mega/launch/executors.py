@@ -1,0 +1,162 @@
+"""nemo-run's executors and scripts for the node groups of a plan."""
+
+import importlib
+import os
+import shlex
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from e3mega.errors import E3Error
+from e3mega.launch.profile import EXECUTORS, ChainKind, Kind, SiteProfile
+from e3mega.plan.placement import NodeGroup, place
+from e3mega.plan.planfile import Plan
+
+_GROUP_POLL_S = 5
+"""How soon nemo-run's script notices that one group of a job has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupExecutor:
+    """An executor for consecutive nodes. Example: ``GroupExecutor(0, executor)``."""
+
+    first_node: int
+    executor: Any
+
+
+def load_nemo_run(home: Path) -> Any:
+    """nemo-run, keeping what it writes under ``home``; raises E3Error when it is not installed."""
+    # It reads the variable when it is imported.
+    os.environ["NEMORUN_HOME"] = str(home)
+    try:
+        with warnings.catch_warnings():
+            # Of packages that it loads; none can be acted on here.
+            warnings.simplefilter("ignore")
+            return importlib.import_module("nemo_run")
+    except ImportError as error:
+        raise E3Error(
+            f"nemo-run cannot be loaded ({error}); run make setup EXTRAS=cpu,dev,cluster"
+        ) from error
+
+
+def executors_of(
+    plan: Plan, profile: SiteProfile, home: Path, *, is_continued: bool
+) -> list[GroupExecutor]:
+    """One executor for each group of alike nodes, in the order of the nodes.
+
+    Raises E3Error when the executor cannot carry the plan's nodes.
+    """
+    nemo_run = load_nemo_run(home)
+    groups = place(plan.cluster, plan.layout).groups
+    kind = profile.options.kind
+    if kind is Kind.LOCAL and plan.num_nodes > 1:
+        raise E3Error(
+            f"{profile.path}: kind local has one node, the plan has {plan.num_nodes}; set "
+            "cluster.learner_nodes=1 and cluster.generation_nodes=0"
+        )
+    if kind in (Kind.KUBEFLOW, Kind.SKYPILOT) and len(groups) > 1:
+        raise E3Error(
+            f"{profile.path}: kind {kind.value} has nodes of one sort only; set "
+            "cluster.generation_nodes=0 and cluster.has_loop_node=false"
+        )
+    return [
+        GroupExecutor(group.first_node, _executor(nemo_run, plan, profile, home, group, groups))
+        if not is_continued
+        else GroupExecutor(
+            group.first_node,
+            _continued(_executor(nemo_run, plan, profile, home, group, groups)),
+        )
+        for group in groups
+    ]
+
+
+def _continued(executor: Any) -> Any:
+    """A later job of a chain: it waits for the one before to end, however that ends."""
+    executor.dependency_type = "afterany"
+    return executor
+
+
+def _executor(
+    nemo_run: Any,
+    plan: Plan,
+    profile: SiteProfile,
+    home: Path,
+    group: NodeGroup,
+    groups: tuple[NodeGroup, ...],
+) -> Any:
+    options = profile.options
+    fields: dict[str, Any] = {**options.executor, "env_vars": dict(options.env)}
+    if options.kind is Kind.SLURM:
+        fields |= _slurm_fields(nemo_run, plan, profile, home, group, groups)
+    elif options.kind is Kind.LOCAL:
+        fields |= {"nodes": 1, "ntasks_per_node": 1}
+    else:
+        fields |= {"num_nodes": group.num_nodes}
+        if plan.cluster.gpus_per_node is not None and group.num_gpus:
+            fields["gpus_per_node"] = plan.cluster.gpus_per_node
+    if options.kind is not Kind.SKYPILOT:
+        # The interpreter of the profile has e3mega; no code is packed and carried along.
+        fields["packager"] = nemo_run.Packager()
+    try:
+        return getattr(nemo_run, EXECUTORS[options.kind])(**fields)
+    except (AssertionError, ImportError, TypeError) as error:
+        raise E3Error(f"{profile.path}: {EXECUTORS[options.kind]}: {error}") from error
+
+
+def _slurm_fields(
+    nemo_run: Any,
+    plan: Plan,
+    profile: SiteProfile,
+    home: Path,
+    group: NodeGroup,
+    groups: tuple[NodeGroup, ...],
+) -> dict[str, Any]:
+    options, cluster = profile.options, plan.cluster
+    fields: dict[str, Any] = {
+        "nodes": group.num_nodes,
+        "ntasks_per_node": 1,
+        # Slurm tells every task so long before the wall-time limit; a run then leaves.
+        "signal": f"USR1@{max(1, round(cluster.leave_deadline_s))}",
+        "setup_lines": options.setup or None,
+        "heterogeneous": len(groups) > 1,
+        "wait_time_for_group_job": 0,
+        "monitor_group_job_wait_time": _GROUP_POLL_S,
+        "poll_estimated_start_time": False,
+    }
+    if cluster.gpus_per_node is not None:
+        # nemo-run takes from the first group which flags there are, so each group has this one.
+        fields["gpus_per_node"] = cluster.gpus_per_node if group.num_gpus else 0
+    if options.chain is not None and options.chain.kind is ChainKind.REQUEUE:
+        fields["retries"] = options.chain.jobs - 1
+    if options.tunnel is not None:
+        fields["tunnel"] = nemo_run.SSHTunnel(**options.tunnel)
+    else:
+        fields["tunnel"] = nemo_run.LocalTunnel(job_dir=str(home / "experiments"))
+    return {**fields, **{k: v for k, v in options.executor.items() if k in fields}}
+
+
+def script_of(
+    plan: Plan,
+    profile: SiteProfile,
+    run_dir: Path,
+    *,
+    launch: str,
+    first_node: int,
+    continues: bool,
+) -> Any:
+    """The script of one task: it becomes the supervisor of the node that it is started on."""
+    nemo_run = importlib.import_module("nemo_run")
+    words = [
+        profile.options.python or sys.executable,
+        *("-m", "e3mega.run.node", str(run_dir)),
+        *("--launch", launch, "--first-node", str(first_node)),
+    ]
+    if profile.options.pass_env:
+        words += ["--pass-env", ",".join(profile.options.pass_env)]
+    if continues:
+        words.append("--continues")
+    command = " ".join(shlex.quote(word) for word in words)
+    assert plan.num_nodes > first_node, "a group of the plan"
+    return nemo_run.Script(inline=f"exec {command}\n")

@@ -1,0 +1,148 @@
+"""Turns plans into one nemo-run experiment: rendered for a person, or submitted."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from e3mega.errors import JobError
+from e3mega.launch.executors import executors_of, load_nemo_run, script_of
+from e3mega.launch.profile import ChainKind, Kind, SiteProfile
+from e3mega.plan.paths import RunPaths
+from e3mega.plan.planfile import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One run to launch. Example: ``Launch(plan, Path("/shared/runs/a"), "a-17")``."""
+
+    plan: Plan
+    run_dir: Path
+    name: str
+    """Names the launch; processes of another launch of the run do not heed its orders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What would be submitted. Example: ``Rendered("a", "#!/bin/bash ...")``."""
+
+    name: str
+    text: str
+
+
+def render(launches: Sequence[Launch], profile: SiteProfile) -> list[Rendered]:
+    """The scripts or manifests of every job, as nemo-run would submit them; leaves nothing."""
+    with tempfile.TemporaryDirectory() as scratch:
+        with _experiment(launches, profile, Path(scratch)) as experiment:
+            experiment.dryrun(log=False, exist_ok=True, delete_exp_dir=False)
+            texts = _texts(experiment, profile, Path(scratch))
+        home = str(RunPaths(launches[0].run_dir).launches)
+        return [Rendered(text.name, text.text.replace(scratch, home)) for text in texts]
+
+
+def submit(launches: Sequence[Launch], profile: SiteProfile) -> dict[str, str]:
+    """Hand every job to the scheduler; its handles by the jobs' names.
+
+    The local executor has nobody to hand over to: this returns when the runs have ended. Raises
+    JobError with what the scheduler said.
+    """
+    home = RunPaths(launches[0].run_dir).launches
+    home.mkdir(parents=True, exist_ok=True)
+    with _experiment(launches, profile, home) as experiment:
+        try:
+            experiment.run(detach=profile.options.kind is not Kind.LOCAL)
+        except Exception as error:
+            # nemo-run and what it calls raise whatever they like; nothing is submitted then.
+            result = getattr(error, "result", None)
+            said = getattr(result, "stderr", "").strip() or str(error)
+            raise JobError(f"the scheduler took no job: {said}") from error
+        return {job.id: _handle(job) for job in experiment.jobs}
+
+
+def _handle(job: Any) -> str:
+    """The scheduler's own id at the end of nemo-run's handle."""
+    return str(job.handle).rsplit("/", 1)[-1]
+
+
+@contextmanager
+def _experiment(launches: Sequence[Launch], profile: SiteProfile, home: Path) -> Iterator[Any]:
+    """An experiment with the tasks of every launch; nemo-run keeps its files under ``home``."""
+    nemo_run = load_nemo_run(home)
+    said = StringIO()
+    with redirect_stdout(said), redirect_stderr(said), _no_input():
+        experiment = nemo_run.Experiment(
+            launches[0].plan.name,
+            base_dir=str(home),
+            log_level="ERROR",
+            clean_mode=True,
+            enable_goodbye_message=False,
+            skip_status_at_exit=True,
+            serialize_metadata_for_scripts=False,
+        )
+        with experiment:
+            for launch in launches:
+                _add(experiment, launch, profile, home)
+            yield experiment
+
+
+@contextmanager
+def _no_input() -> Iterator[None]:
+    """Commands that nemo-run calls read nothing from the terminal."""
+    former = sys.stdin
+    with open(os.devnull, encoding="utf-8") as nothing:
+        sys.stdin = nothing
+        try:
+            yield
+        finally:
+            sys.stdin = former
+
+
+def _add(experiment: Any, launch: Launch, profile: SiteProfile, home: Path) -> None:
+    """The launch's jobs: one, or a chain of which each waits for the one before."""
+    chain = profile.options.chain
+    is_chain = chain is not None and chain.kind is ChainKind.DEPENDENT
+    before: str | None = None
+    for number in range(chain.jobs if is_chain and chain is not None else 1):
+        executors = executors_of(launch.plan, profile, home, is_continued=before is not None)
+        scripts = [
+            script_of(
+                launch.plan,
+                profile,
+                launch.run_dir,
+                launch=f"{launch.name}-{number}",
+                first_node=executor.first_node,
+                continues=number > 0,
+            )
+            for executor in executors
+        ]
+        name = f"{launch.run_dir.name}-{number}"
+        is_group = len(executors) > 1
+        before = experiment.add(
+            scripts if is_group else scripts[0],
+            executor=[each.executor for each in executors] if is_group else executors[0].executor,
+            name=name,
+            dependencies=[before] if before else None,
+        )
+
+
+def _texts(experiment: Any, profile: SiteProfile, scratch: Path) -> list[Rendered]:
+    found: list[Rendered] = []
+    for job in experiment.jobs:
+        scripts = sorted(scratch.rglob(f"{job.id}*_sbatch.sh"))
+        text = "".join(path.read_text(encoding="utf-8") for path in scripts)
+        tasks = sorted(path for path in scratch.rglob("scripts/*.sh") if job.id in str(path))
+        for path in tasks:
+            text += f"\n# {path.name}\n{path.read_text(encoding='utf-8')}"
+        found.append(Rendered(job.id, text or describe(job)))
+    assert found, f"{profile.path}: the experiment has no job"
+    return found
+
+
+def describe(job: Any) -> str:
+    """A job of an executor that writes no script: its executor's fields."""
+    return f"{job.executor!r}\n"

@@ -1,0 +1,180 @@
+"""Where a run stands, read from its folder alone, from any machine that sees it."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from e3mega.errors import E3Error
+from e3mega.metrics import Json, read_metrics
+from e3mega.plan.paths import RunPaths
+from e3mega.plan.planfile import LEFT_STATUS, Plan, read_plan
+from e3mega.run.attempts import Attempt, read_attempts
+from e3mega.run.board import NodeReport, read_report
+from e3mega.run.display import event_line, render
+from e3mega.run.folder import shown
+from e3mega.run.progress import Event, Progress, duration
+
+_NUM_EVENTS = 6
+_LEDGER = ("prompts_issued", "prompts_answered", "prompts_redrawn", "prompts_lost")
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run as its folder shows it. Example: ``read_status(Path("runs/quickstart"))``."""
+
+    plan: Plan
+    paths: RunPaths
+    attempts: tuple[Attempt, ...]
+    nodes: tuple[NodeReport, ...]
+    """The newest report of each node; old ones of an attempt that ended."""
+    events: tuple[Event, ...]
+    """Of the loop and the supervisors, by time."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the newest attempt has no end yet."""
+        return bool(self.attempts) and self.attempts[-1].ended is None
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since node 0 reported, by this machine's clock."""
+        return time.time() - self.nodes[0].time if self.nodes else 0.0
+
+
+def read_status(run_dir: Path) -> RunStatus:
+    """Read a run's folder; raises E3Error when it holds no run."""
+    paths = RunPaths(run_dir.resolve())
+    if not paths.plan.exists():
+        raise E3Error(f"{run_dir} holds no run ({paths.plan.name} is missing)")
+    plan = read_plan(paths.plan)
+    reports = [read_report(paths.node_report(node)) for node in range(plan.num_nodes)]
+    files = sorted(paths.metrics("loop").parent.glob("*.jsonl"))
+    events = sorted(
+        (event for file in files for event in read_metrics(file)),
+        key=lambda event: _float(event["time"]),
+    )
+    return RunStatus(
+        plan=plan,
+        paths=paths,
+        attempts=read_attempts(paths.exit_reason),
+        nodes=tuple(report for report in reports if report is not None),
+        events=tuple(events),
+    )
+
+
+def state_words(status: RunStatus) -> str:
+    """What becomes of the run, in a few words."""
+    if not status.attempts:
+        return "waits for its first start"
+    newest = status.attempts[-1]
+    if not status.is_open:
+        if newest.exit == 0:
+            return "finished"
+        how = "left" if newest.exit == LEFT_STATUS else "stopped"
+        return f"{how}: {newest.reason}"
+    silence = status.plan.cluster.heartbeat_deadline_s
+    if status.silent_s > silence:
+        return f"silent for {duration(status.silent_s)}: perhaps killed; e3mega resume continues it"
+    return "runs"
+
+
+def status_view(status: RunStatus) -> Group:
+    """The whole view for a terminal."""
+    progress = Progress(status.plan)
+    for event in status.events:
+        progress.observe(event)
+    started = status.attempts[-1].started if status.attempts else time.time()
+    ended = status.attempts[-1].ended if status.attempts else None
+    elapsed_s = (ended or time.time()) - started
+    head = f"{status.plan.name}: {state_words(status)}"
+    where = f"attempt {len(status.attempts) - 1} in {shown(status.paths.run_dir)}"
+    return Group(
+        Text(head, style="bold"),
+        Text(where),
+        render(progress, {}, title="stage", elapsed_s=elapsed_s),
+        _jobs_table(status),
+        Text(throughput_words(status.events)),
+        Text(ledger_words(status.events)),
+        *[Text(line) for line in last_events(status.events)],
+        *[Text(f"warning: {line}", style="yellow") for line in warnings_of_run(status)],
+    )
+
+
+def throughput_words(events: tuple[Event, ...]) -> str:
+    """Tokens per second of the newest round; empty before one ended."""
+    rounds = [event for event in events if event["event"] == "round"]
+    if not rounds:
+        return ""
+    newest = rounds[-1]
+    total_s = _float(newest["total_s"])
+    steps = [
+        event
+        for event in events
+        if event["event"] == "step"
+        and event["stage"] == newest["stage"]
+        and event["round"] == newest["round"]
+    ]
+    generated = sum(_float(event.get("tokens_generated", 0.0)) for event in steps)
+    trained = sum(_float(event.get("tokens_trained", 0.0)) for event in steps)
+    if total_s <= 0:
+        return ""
+    return (
+        f"newest round: {total_s:.1f} s, {generated / total_s:.0f} generated and "
+        f"{trained / total_s:.0f} trained tokens/s"
+    )
+
+
+def ledger_words(events: tuple[Event, ...]) -> str:
+    """The newest ledger in a line; empty before there is one."""
+    ledgers = [event for event in events if event["event"] == "ledger"]
+    if not ledgers:
+        return ""
+    newest = ledgers[-1]
+    return "ledger: " + ", ".join(
+        f"{newest[name]} {name.replace('_', ' ')}" for name in _LEDGER if name in newest
+    )
+
+
+def last_events(events: tuple[Event, ...]) -> list[str]:
+    """The newest things that a person wants to know of, each with its time."""
+    told = [(event, event_line(event)) for event in events]
+    return [
+        f"{time.strftime('%H:%M:%S', time.localtime(_float(event['time'])))} {line}"
+        for event, line in told
+        if line
+    ][-_NUM_EVENTS:]
+
+
+def warnings_of_run(status: RunStatus) -> list[str]:
+    """What someone may act on: of the plan, and of nodes that are silent."""
+    found = list(status.plan.warnings)
+    if status.is_open:
+        limit = status.plan.cluster.heartbeat_deadline_s
+        for node in status.nodes:
+            silent_s = time.time() - node.time
+            if silent_s > limit:
+                found.append(f"node {node.node} ({node.host}) is silent for {duration(silent_s)}")
+    if status.paths.stop_request.exists() and status.is_open:
+        found.append("asked to leave at its next checkpoint")
+    return found
+
+
+def _jobs_table(status: RunStatus) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("job", "node", "host", "state", "started again"):
+        table.add_column(title)
+    for node in status.nodes:
+        for job in node.jobs:
+            state = "runs" if job.status is None else f"ended with {job.status}"
+            if not status.is_open:
+                state = "ended"
+            table.add_row(job.name, str(node.node), node.host, state, str(job.restarts or ""))
+    return table
+
+
+def _float(value: Json) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

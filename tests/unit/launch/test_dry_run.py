@@ -1,0 +1,94 @@
+"""A dry run shows the plan, the ranks and the script, and leaves nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from e3mega.cli import main
+from e3mega.run.attempts import Attempt
+from e3mega.run.node import why_not_continued
+
+SLURM = """\
+kind: slurm
+executor: {account: lab, partition: gpu, time: "01:00:00"}
+env: {NCCL_DEBUG: WARN}
+pass_env: [WANDB_API_KEY]
+setup: module load something
+cluster: {learner_nodes: 2, leave_deadline_s: 120}
+chain: {kind: dependent, jobs: 2}
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    path = tmp_path / "site.yaml"
+    path.write_text(SLURM)
+    return path
+
+
+def launch(site: Path, run_dir: Path, *more: str) -> int:
+    return main(["launch", "quickstart-small", "--on", str(site), "--run-dir", str(run_dir), *more])
+
+
+def test_a_dry_run_shows_everything_and_leaves_nothing(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "very-secret")
+    run_dir = tmp_path / "shared" / "run"
+    assert launch(site, run_dir) == 0
+    shown = capsys.readouterr().out
+    assert not run_dir.exists()
+    assert "very-secret" not in shown
+    for words in (
+        "rank 0: node 0, tp 0",
+        "rank 1: node 1, tp 1",
+        "#SBATCH --nodes=2",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --signal=USR1@120",
+        "export NCCL_DEBUG=WARN",
+        "module load something",
+        f"-m e3mega.run.node {run_dir} --launch quickstart-small-",
+        "--first-node 0 --pass-env WANDB_API_KEY\n",
+        "--first-node 0 --pass-env WANDB_API_KEY --continues\n",
+    ):
+        assert words in shown, words
+
+
+def test_nodes_of_two_sorts_become_one_heterogeneous_job(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = ("cluster.generation_nodes=1", "cluster.has_loop_node=true")
+    more = [word for each in sets for word in ("--set", each)]
+    assert launch(site, tmp_path / "run", *more) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("#SBATCH hetjob") == 2 * 2, "three groups, in each job of the chain"
+    for group, first_node in ((0, 0), (1, 1), (2, 3)):
+        assert f"--het-group={group}" in shown
+        assert f"--first-node {first_node} " in shown
+
+
+def test_a_local_profile_cannot_carry_two_nodes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "here.yaml"
+    path.write_text("kind: local\n")
+    assert launch(path, tmp_path / "run", "--set", "cluster.learner_nodes=2") == 1
+    assert "kind local has one node, the plan has 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "words"),
+    [
+        ("finished", 0, "the run is finished"),
+        ("left at a checkpoint: its time on the machine ends", 75, ""),
+        ("left at a checkpoint: e3mega stop asked for it", 75, "the run was stopped"),
+        ("stopped by SIGTERM", 143, ""),
+        ("killed before it could write a reason", None, ""),
+        ("job learner exited with status 1: loss is nan", 1, "not continued, since the run failed"),
+    ],
+)
+def test_a_chain_goes_on_after_what_a_machine_did_but_not_after_a_failure(
+    reason: str, status: int | None, words: str
+) -> None:
+    why, _ = why_not_continued(Attempt(0, 1.0, 2.0, reason, status))
+    assert why.startswith(words) and bool(why) == bool(words)
