@@ -10,8 +10,9 @@ from e3mega.checkpoint.manifest import Lineage, Manifest, TrainedStage
 from e3mega.checkpoint.retention import remove_others
 from e3mega.checkpoint.writer import CheckpointWriter
 from e3mega.errors import JobError
+from e3mega.learner.micro_batch import Floats, RoundScores
 from e3mega.learner.reference import Reference, prepare, swapped_in
-from e3mega.learner.step import Floats, RoundScores, own_logprobs, score, train_step
+from e3mega.learner.step import own_logprobs, score, train_step
 from e3mega.learner.transfer import Transfer
 from e3mega.mcore.build import LearnerModel
 from e3mega.metrics import MetricsWriter

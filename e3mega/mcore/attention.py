@@ -5,10 +5,13 @@ power of two, so that padding at most doubles a block), attended to causally, an
 is exact: a padding row is never before a real row of its sequence, so no real row attends to it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from megatron.core.packed_seq_params import PackedSeqParams
+from megatron.core.tensor_parallel.mappings import gather_from_sequence_parallel_region
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -26,6 +29,17 @@ class Block:
     length: int
 
 
+@dataclass(frozen=True, slots=True)
+class ContextSplit:
+    """How context-parallel ranks divide the tokens of a bin."""
+
+    group: dist.ProcessGroup
+    own_T: torch.Tensor
+    """Tokens of the bin that this rank computes, in its order."""
+    gathered_T: torch.Tensor
+    """Where each token of the bin stands when the ranks' tokens are put one after the other."""
+
+
 @dataclass
 class PackedSequences(PackedSeqParams):
     """What attention needs to know of a bin; made once, used by every layer."""
@@ -41,6 +55,8 @@ class PackedSequences(PackedSeqParams):
     """Rotary cosines of each token's position in its sequence, in the model's dtype."""
     sine_T1D: torch.Tensor | None = None
     """Rotary sines, negative in the first half of a head."""
+    context: ContextSplit | None = None
+    """None where this rank computes all tokens."""
 
 
 def packed_sequences(
@@ -49,8 +65,14 @@ def packed_sequences(
     rope: Rotary,
     device: torch.device,
     dtype: torch.dtype,
+    shares: Sequence[torch.Tensor] = (),
+    cp_group: dist.ProcessGroup | None = None,
 ) -> PackedSequences:
-    """Describe a bin whose positions (on the host) restart at 0 with every sequence."""
+    """Describe a bin whose positions (on the host) restart at 0 with every sequence.
+
+    ``shares`` are the tokens of each rank of ``cp_group``, where there are several.
+    """
+    context = _context_split(shares, cp_group, device) if len(shares) > 1 else None
     num_tokens = positions_T.numel()
     starts = torch.nonzero(positions_T == 0).flatten()
     ends = torch.cat([starts[1:], starts.new_tensor([num_tokens])])
@@ -74,7 +96,8 @@ def packed_sequences(
         blocks.append(Block(len(members), length))
         sources.append(source_SL.flatten())
         first_row += source_SL.numel()
-    angles_TE = positions_T.float()[:, None] * rope.frequencies_E
+    own_positions_T = positions_T if context is None else positions_T[context.own_T.cpu()]
+    angles_TE = own_positions_T.float()[:, None] * rope.frequencies_E
     cosine_TE, sine_TE = angles_TE.cos() * rope.scale, angles_TE.sin() * rope.scale
     cosine_TD = torch.cat([cosine_TE, cosine_TE], dim=1)
     sine_TD = torch.cat([-sine_TE, sine_TE], dim=1)
@@ -91,7 +114,18 @@ def packed_sequences(
         row_T=row_T.to(device),
         cosine_T1D=cosine_TD[:, None].to(device, dtype),
         sine_T1D=sine_TD[:, None].to(device, dtype),
+        context=context,
     )
+
+
+def _context_split(
+    shares: Sequence[torch.Tensor], group: dist.ProcessGroup | None, device: torch.device
+) -> ContextSplit:
+    assert group is not None, "ranks that share a bin have a group"
+    order = torch.cat(list(shares))
+    gathered_T = torch.empty_like(order)
+    gathered_T[order] = torch.arange(len(order))
+    return ContextSplit(group, shares[group.rank()].to(device), gathered_T.to(device))
 
 
 class PackedAttention(torch.nn.Module):
@@ -100,7 +134,8 @@ class PackedAttention(torch.nn.Module):
     A ``core_attention`` of a ModuleSpec; its queries, keys and values are the heads of this
     tensor-parallel rank. The model is built without a position embedding, since the rotation is
     done here, once a layer and for all sequences of the bin together: Megatron's own rotation
-    loops over the sequences.
+    loops over the sequences. Context-parallel ranks all attend to the whole bin, and each keeps
+    its tokens: right on any machine, but only Transformer Engine divides this work.
     """
 
     def __init__(self, config: TransformerConfig, **_: object) -> None:
@@ -120,8 +155,12 @@ class PackedAttention(torch.nn.Module):
     ) -> torch.Tensor:
         """Attended values, (T, H * D)."""
         packed = packed_seq_params
-        query_THD = _Rotate.apply(query_THD, packed.cosine_T1D, packed.sine_T1D)
-        key_THD = _Rotate.apply(key_THD, packed.cosine_T1D, packed.sine_T1D)
+        query_THD, key_THD = rotated(query_THD, packed), rotated(key_THD, packed)
+        context = packed.context
+        if context is not None:
+            query_THD, key_THD, value_THD = (
+                _gathered(x_THD, context) for x_THD in (query_THD, key_THD, value_THD)
+            )
         queries, keys, values = (
             _ToRows.apply(x_THD, packed.source_R, packed.row_T).split(packed.block_rows)
             for x_THD in (query_THD, key_THD, value_THD)
@@ -134,7 +173,21 @@ class PackedAttention(torch.nn.Module):
         ]
         attended_RHD = attended[0] if len(attended) == 1 else torch.cat(attended)
         attended_THD = _FromRows.apply(attended_RHD, packed.row_T)
+        if context is not None:
+            attended_THD = attended_THD[context.own_T]  # type: ignore  # apply is untyped
         return attended_THD.flatten(1)  # type: ignore  # apply is untyped
+
+
+def _gathered(x_THD: torch.Tensor, context: ContextSplit) -> torch.Tensor:
+    """All ranks' tokens in the order of the bin; its gradient is summed over the ranks."""
+    whole_THD = gather_from_sequence_parallel_region(x_THD, group=context.group)
+    return whole_THD.index_select(0, context.gathered_T)
+
+
+def rotated(x_THD: torch.Tensor, packed: PackedSequences) -> torch.Tensor:
+    """Queries or keys turned by their tokens' positions, with gradient."""
+    # apply is untyped.
+    return _Rotate.apply(x_THD, packed.cosine_T1D, packed.sine_T1D)  # type: ignore
 
 
 def _attend(
@@ -185,15 +238,15 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x_THD, cosine_T1D, sine_T1D):
         ctx.save_for_backward(cosine_T1D, sine_T1D)
-        return _rotated(x_THD, cosine_T1D, sine_T1D, sign=1)
+        return _turned(x_THD, cosine_T1D, sine_T1D, sign=1)
 
     @staticmethod
     def backward(ctx, grad_THD):
         cosine_T1D, sine_T1D = ctx.saved_tensors
-        return _rotated(grad_THD, cosine_T1D, sine_T1D, sign=-1), None, None
+        return _turned(grad_THD, cosine_T1D, sine_T1D, sign=-1), None, None
 
 
-def _rotated(
+def _turned(
     x_THD: torch.Tensor, cosine_T1D: torch.Tensor, sine_T1D: torch.Tensor, *, sign: int
 ) -> torch.Tensor:
     """Rotary embedding in the layout of Hugging Face models: halves of a head are the pairs."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,11 +20,21 @@ from e3mega.mcore.config import DTYPES, gradient_config, optimizer_config, trans
 from e3mega.mcore.layers import local_block
 from e3mega.mcore.parallel import RankGrid, num_interleaved
 from e3mega.mcore.rope import Rotary, rotary
+from e3mega.mcore.te_layers import te_block, uses_te
 from e3mega.plan.planfile import Plan
 from e3mega.plan.topology import layers_of
 from e3mega.spec.schema.optimizer import OptimizerOptions
 
 _NUMBERED = re.compile(r"(layers|local_experts)\.([0-9]+)")
+_OUR_NAMES = (
+    (re.compile(r"self_attention\.linear_qkv\.layer_norm_weight"), "input_layernorm.weight"),
+    (re.compile(r"mlp\.linear_fc1\.layer_norm_weight"), "pre_mlp_layernorm.weight"),
+    (
+        re.compile(r"experts\.(linear_fc[12])\.weight([0-9]+)"),
+        r"experts.local_experts.\2.\1.weight",
+    ),
+)
+"""Transformer Engine's names of parameters, and those of Megatron's own layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,7 @@ class LearnerModel:
         experts = self.model.experts
         first_expert = experts.num_experts // layout.ep * place.ep_rank if experts else 0
         return {
-            _NUMBERED.sub(_counted_from(layers.start, first_expert), name): parameter
+            _NUMBERED.sub(_counted_from(layers.start, first_expert), our_name(name)): parameter
             for chunk, layers in zip(self.chunks, held, strict=True)
             for name, parameter in chunk.module.named_parameters()
         }
@@ -80,6 +91,13 @@ class LearnerModel:
                 yield weight, parameters[weight.copy_name]
 
 
+def our_name(name: str) -> str:
+    """A parameter's name in Megatron's own layers, whichever layers it stands in."""
+    for theirs, ours in _OUR_NAMES:
+        name = theirs.sub(ours, name)
+    return name
+
+
 def _counted_from(first_layer: int, first_expert: int):  # a substitution
     starts = {"layers": first_layer, "local_experts": first_expert}
     return lambda match: f"{match[1]}.{int(match[2]) + starts[match[1]]}"
@@ -98,7 +116,7 @@ def build_model(
 ) -> LearnerModel:
     """The same from the options themselves."""
     layout = grid.layout
-    config = transformer_config(model, layout, uses_te=False)
+    config = transformer_config(model, layout, uses_te=uses_te(layout))
     held = layers_of(model.num_layers, layout, grid.place.pp_rank)
     chunks = [
         DistributedDataParallel(
@@ -124,10 +142,11 @@ def _network(
     model: ModelOptions, config: TransformerConfig, grid: RankGrid, *, chunk: int, layers: range
 ) -> GPTModel:
     is_last_chunk = chunk == grid.layout.chunks_per_stage - 1
+    block = (te_block if uses_te(grid.layout) else local_block)(model, layers)
     network = GPTModel(
         config=config,
         # Megatron takes a block's spec too; it declares a layer's only.
-        transformer_layer_spec=local_block(model, layers),  # pyright: ignore[reportArgumentType]
+        transformer_layer_spec=block,  # pyright: ignore[reportArgumentType]
         vocab_size=padded_vocab_size(model.vocab_size, grid.layout.tp),
         max_sequence_length=model.max_context_tokens,
         pre_process=grid.is_first_stage and chunk == 0,
@@ -138,7 +157,21 @@ def _network(
         pg_collection=grid.groups,
         vp_stage=chunk if num_interleaved(grid.layout) else None,
     )
+    if network.post_process:
+        head: Any = network.output_layer
+        head.forward = partial(_hand_over, head)
     return network.to(grid.device)
+
+
+def _hand_over(
+    head: Any,
+    hidden: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    runtime_gather_output: bool | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the LM head gives in place of logits: its input and its weight, for whoever scores
+    them in chunks. It is called as a module, so that its weight is gathered when it is needed."""
+    return hidden, head.weight if weight is None else weight
 
 
 def _connect(config: TransformerConfig, chunks: list[DistributedDataParallel]) -> None:

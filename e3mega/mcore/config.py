@@ -65,8 +65,8 @@ def transformer_config(
         persist_layer_norm=False,
         deterministic_mode=layout.is_deterministic,
         deallocate_pipeline_outputs=False,
-        # With it, losses over gloo look plausible and are wrong.
-        batch_p2p_comm=False,
+        # Over gloo, losses would look plausible and be wrong.
+        batch_p2p_comm=layout.device is Device.GPU,
         **_expert_settings(model, uses_te=uses_te),
         **_RECOMPUTE[layout.recompute],
         **_fp8_settings(layout),

@@ -62,8 +62,10 @@ def install() -> None:
     cuda.stream = lambda stream: contextlib.nullcontext()
     cuda.Event = _Stream
     _replace_random_states(cuda)
-    # Experts exchange tokens; gloo takes lists and contiguous tensors only.
+    # Experts exchange tokens, not equally many.
     dist.all_to_all_single = _with_lists(dist.all_to_all_single)
+    dist.all_gather = _of_unequal_sizes(dist.all_gather)
+    dist.reduce_scatter = _reduce_unequal
 
 
 def name_generators() -> None:
@@ -104,6 +106,8 @@ def _replace_random_states(cuda: Any) -> None:
 
 
 def _with_lists(all_to_all: Callable[..., Any]) -> Callable[..., Any]:
+    """gloo takes lists and contiguous tensors only."""
+
     def exchange(
         output: torch.Tensor,
         input: torch.Tensor,
@@ -118,3 +122,31 @@ def _with_lists(all_to_all: Callable[..., Any]) -> Callable[..., Any]:
         return all_to_all(output, input.contiguous(), *splits, **kwargs)
 
     return exchange
+
+
+def _of_unequal_sizes(all_gather: Callable[..., Any]) -> Callable[..., Any]:
+    """gloo gathers equal sizes only: shorter tensors are padded on the way."""
+
+    def gather(outputs: list[torch.Tensor], input: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        lengths = [len(output) if output.dim() else 1 for output in outputs]
+        if len(set(lengths)) == 1:
+            return all_gather(outputs, input, *args, **kwargs)
+        padded = [output.new_empty(max(lengths), *output.shape[1:]) for output in outputs]
+        own = input.new_zeros(max(lengths), *input.shape[1:])
+        own[: len(input)] = input
+        all_gather(padded, own, *args, **kwargs)
+        for output, whole in zip(outputs, padded, strict=True):
+            output.copy_(whole[: len(output)])
+        return None
+
+    return gather
+
+
+def _reduce_unequal(
+    output: torch.Tensor, inputs: list[torch.Tensor], group: dist.ProcessGroup | None = None
+) -> None:
+    """A reduction of which each rank keeps a part, not equally large; gloo has none."""
+    whole = torch.cat(inputs)
+    dist.all_reduce(whole, group=group)
+    start = sum(len(part) for part in inputs[: dist.get_rank(group)])
+    output.copy_(whole[start : start + len(output)])

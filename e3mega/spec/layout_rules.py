@@ -122,23 +122,6 @@ def _divided(
         yield Finding(_key(axis), "a divisor of {0}", f"use {divisors(size)}", cites)
 
 
-def cpu_divides_no_sequence(options: RunOptions) -> Iterator[Finding]:
-    """Context parallel attention is Transformer Engine's, which needs a GPU."""
-    layout = options.layout.learner
-    if layout.cp > 1 and layout.device is Device.CPU:
-        fix = "use 1, or layout.learner.device: gpu"
-        yield Finding(_key("cp"), "1 for {0}", fix, (_key("device"),))
-
-
-def local_layers_divide_no_sequence(options: RunOptions) -> Iterator[Finding]:
-    """Megatron-Core's own layers have no context parallel attention."""
-    layout = options.layout.learner
-    is_local = layout.layers is LayerImplementation.LOCAL
-    if layout.cp > 1 and layout.device is Device.GPU and is_local:
-        fix = "use 1, or layers: transformer_engine"
-        yield Finding(_key("cp"), "1 for {0}", fix, (_key("layers"),))
-
-
 def cpu_has_no_transformer_engine(options: RunOptions) -> Iterator[Finding]:
     """Transformer Engine's layers and 8-bit products run on GPUs only."""
     layout = options.layout.learner
@@ -201,8 +184,6 @@ LAYOUT_RULES: tuple[Callable[[RunOptions], Iterator[Finding]], ...] = (
     experts_need_sequence_parallel,
     expert_grid_fits_the_stage,
     experts_are_divided,
-    cpu_divides_no_sequence,
-    local_layers_divide_no_sequence,
     cpu_has_no_transformer_engine,
     fp8_is_transformer_engines,
     param_gather_follows_grad_reduce,

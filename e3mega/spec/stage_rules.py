@@ -35,15 +35,6 @@ def bin_holds_the_longest_sequence(view: StageView) -> Iterator[Finding]:
         yield Finding(view.key("rollout", "packed_tokens"), need, fix, (view.budget_key,))
 
 
-def bin_divides_among_tensor_ranks(view: StageView) -> Iterator[Finding]:
-    """Tensor-parallel ranks that divide the tokens of a bin get equally many."""
-    layout, packed = view.options.layout.learner, view.stage.rollout.packed_tokens
-    if layout.sequence_parallel and packed % layout.tp:
-        fix = f"use {-(-packed // layout.tp) * layout.tp}"
-        cites = (("layout", "learner", "tp"),)
-        yield Finding(view.key("rollout", "packed_tokens"), "a multiple of {0}", fix, cites)
-
-
 def trace_fits_the_budget(view: StageView) -> Iterator[Finding]:
     """A supervised trace is never longer than the stage's budget."""
     task = view.stage.task
@@ -126,7 +117,6 @@ def _decay(view: StageView, most: int, limit: Key) -> Iterator[Finding]:
 
 _RULES: tuple[Rule, ...] = (
     bin_holds_the_longest_sequence,
-    bin_divides_among_tensor_ranks,
     trace_fits_the_budget,
     supervised_stage_is_supervised,
     *LOSS_RULES,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from e3mega.learner.step import RoundScores, own_logprobs, score, train_step
+from e3mega.learner.micro_batch import RoundScores
+from e3mega.learner.step import own_logprobs, score, train_step
 from e3mega.mcore.build import LearnerModel, build_learner
 from e3mega.mcore.parallel import RankGrid
 from e3mega.objective.options import LossOptions
@@ -16,36 +17,46 @@ from e3mega.plan.planfile import Plan
 from e3mega.rollout.batch import PackedBatch
 from e3mega.weights.load import folder_reader, load_start, load_weights
 from e3mega.weights.source import MegatronWeightSource
+from tests.family_cases import family_model
 from tests.learner_cases import packed, random_sequences, tiny_model, tiny_plan
 
 SUPERVISED: dict[str, Any] = {"advantage": {"kind": "constant"}, "ratio": {"kind": "none"}}
 
 
 def start(
-    grid: RankGrid, loss: dict[str, Any] | None = None, *, ties_embeddings: bool = True
+    grid: RankGrid,
+    loss: dict[str, Any] | None = None,
+    *,
+    ties_embeddings: bool = True,
+    family: str = "",
 ) -> tuple[Plan, LearnerModel]:
-    """The tiny plan's learner with its seeded random weights."""
+    """The tiny plan's learner with its seeded random weights; of a case of ``family_cases`` if
+    one is named."""
     options = LossOptions.model_validate_json(json.dumps(loss or {}))
-    plan = tiny_plan(grid.layout, model=tiny_model(ties_embeddings=ties_embeddings), loss=options)
+    tiny = tiny_model(ties_embeddings=ties_embeddings)
+    model = family_model(family) if family else tiny
+    plan = tiny_plan(grid.layout, model=model, loss=options)
     learner = build_learner(plan, grid)
     load_start(learner, seed=plan.seed)
     return plan, learner
 
 
 def train(
-    grid: RankGrid, *, loss: dict[str, Any], num_steps: int, steps_per_round: int = 1
+    grid: RankGrid,
+    *,
+    loss: dict[str, Any],
+    num_steps: int,
+    steps_per_round: int = 1,
+    family: str = "",
 ) -> dict[str, Any]:
     """Train on recorded batches; metrics of every step and a digest of this rank's weights."""
-    plan, learner = start(grid, loss)
+    plan, learner = start(grid, loss, family=family)
     stage = plan.stages[0]
     advantage = 1.0 if loss == SUPERVISED else None
     steps: list[dict[str, float]] = []
     for first in range(0, num_steps, steps_per_round):
         numbers = range(first, first + steps_per_round)
-        batches = [
-            packed(random_sequences(12, seed=step, advantage=advantage), step=step)
-            for step in numbers
-        ]
+        batches = [recorded(step, advantage) for step in numbers]
         old = [
             RoundScores(own_logprobs(learner, batch, temperature=stage.generation.temperature))
             if steps_per_round > 1
@@ -55,6 +66,12 @@ def train(
         for step, batch, known in zip(numbers, batches, old, strict=True):
             steps.append(train_step(learner, batch, stage, stage_step=step, known=known))
     return {"steps": steps, "digest": digest(learner)}
+
+
+def recorded(step: int, advantage: float | None) -> PackedBatch:
+    """The batch of a step; four bins, so that every grid of up to four ranks shares them."""
+    sequences = random_sequences(12, seed=step, advantage=advantage)
+    return packed(sequences, step=step, num_bins_multiple=4)
 
 
 def digest(learner: LearnerModel) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from e3mega.families.registry import weights
-from e3mega.spec.schema.layout import LearnerLayout
+from e3mega.spec.schema.layout import LearnerLayout, Recompute
 from tests.learner_cases import tiny_model
 from tests.warm_parent import WarmParent
 
@@ -24,6 +24,29 @@ GRIDS = {
     "dp2": LearnerLayout(dp=2),
     "tp2-pp2": LearnerLayout(tp=2, pp=2),
 }
+MORE_GRIDS = {
+    "tp2-sequence-parallel": LearnerLayout(tp=2, sequence_parallel=True),
+    "pp2-uneven": LearnerLayout(pp=2, layers_per_chunk=(1, 3)),
+    "pp2-interleaved": LearnerLayout(pp=2, chunks_per_stage=2),
+    "tp2-pp2-all": LearnerLayout(
+        tp=2,
+        pp=2,
+        sequence_parallel=True,
+        chunks_per_stage=2,
+        layers_per_chunk=(1, 1, 1, 1),
+        recompute=Recompute.FULL,
+    ),
+    "cp2": LearnerLayout(cp=2),
+    "tp2-cp2": LearnerLayout(tp=2, cp=2, sequence_parallel=True),
+    "recomputed-attention": LearnerLayout(recompute=Recompute.ATTENTION),
+    "dp4-overlapped": LearnerLayout(dp=4, overlap_grad_reduce=True, overlap_param_gather=True),
+}
+EXPERT_GRIDS = {
+    "one": LearnerLayout(),
+    "dp2-ep2": LearnerLayout(dp=2, ep=2),
+    "pp2-dp2-ep2": LearnerLayout(pp=2, dp=2, ep=2),
+    "tp2-dp2-ep2-expert-tp2": LearnerLayout(tp=2, dp=2, ep=2, expert_tp=2, sequence_parallel=True),
+}
 grids = pytest.mark.parametrize("grid", GRIDS)
 
 
@@ -38,11 +61,12 @@ def one_rank(warm_parent: WarmParent) -> dict[str, Any]:
     }
 
 
-@grids
+@pytest.mark.parametrize("grid", [*GRIDS, *MORE_GRIDS])
 def test_twenty_steps_have_the_loss_of_one_rank(
     warm_parent: WarmParent, one_rank: dict[str, Any], grid: str
 ) -> None:
-    ranks = warm_parent.run(GRIDS[grid], f"{JOBS}:train", loss=SUPERVISED, num_steps=20)
+    layout = {**GRIDS, **MORE_GRIDS}[grid]
+    ranks = warm_parent.run(layout, f"{JOBS}:train", loss=SUPERVISED, num_steps=20)
     for rank in ranks:
         assert _same(rank, ranks[0]), "every rank tells the same metrics"
     for found, wanted in zip(ranks[0]["steps"], one_rank["supervised"]["steps"], strict=True):
@@ -53,6 +77,41 @@ def test_twenty_steps_have_the_loss_of_one_rank(
     losses = [step["loss"] for step in ranks[0]["steps"]]
     assert losses[0] > 4.0, "a random start is worse than guessing"
     assert min(losses) < losses[0] - 0.1, "it learns the tokens' frequencies"
+
+
+@pytest.fixture(scope="module")
+def torch_steps(warm_parent: WarmParent) -> dict[str, list[dict[str, float]]]:
+    """Twenty steps of transformers and torch for each family."""
+    loop = "tests.integration.torch_loop:train"
+    return {
+        family: warm_parent.run(LearnerLayout(), loop, num_steps=20, family=family)[0]
+        for family in ("qwen3-tied", "qwen2-linear", "llama", "qwen3-moe")
+    }
+
+
+@pytest.mark.parametrize(
+    ("family", "layout"),
+    [
+        pytest.param("qwen3-tied", GRIDS["tp2-pp2"], id="qwen3-tied-tp2-pp2"),
+        pytest.param("qwen2-linear", MORE_GRIDS["tp2-sequence-parallel"], id="qwen2-tp2"),
+        pytest.param("llama", MORE_GRIDS["pp2-interleaved"], id="llama-pp2"),
+        *(
+            pytest.param("qwen3-moe", layout, id=f"qwen3-moe-{name}")
+            for name, layout in EXPERT_GRIDS.items()
+        ),
+    ],
+)
+def test_twenty_steps_have_the_loss_of_transformers_and_torch(
+    warm_parent: WarmParent,
+    torch_steps: dict[str, list[dict[str, float]]],
+    family: str,
+    layout: LearnerLayout,
+) -> None:
+    job = {"loss": SUPERVISED, "num_steps": 20, "family": family}
+    found = warm_parent.run(layout, f"{JOBS}:train", **job)[0]["steps"]
+    for step, (own, other) in enumerate(zip(found, torch_steps[family], strict=True)):
+        for name in ("loss", "grad_norm"):
+            assert own[name] == pytest.approx(other[name], rel=1e-5), (step, name)
 
 
 def _same(rank: dict[str, Any], other: dict[str, Any]) -> bool:

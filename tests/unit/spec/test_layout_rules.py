@@ -41,20 +41,10 @@ REFUSED = {
         "layout.learner.sequence_parallel",
         ("false for layout.learner.tp = 1",),
     ),
-    "bin that tensor ranks cannot share": (
-        "layout: {learner: {sequence_parallel: true}}\nrollout: {packed_tokens: 1025}",
-        "rollout.packed_tokens",
-        ("layout.learner.tp = 2", "use 1026"),
-    ),
     "experts without any": (
         "layout: {learner: {ep: 2}}",
         "layout.learner.ep",
         ("1 for a model without experts",),
-    ),
-    "context parallel on the CPU": (
-        "layout: {learner: {cp: 2}}",
-        "layout.learner.cp",
-        ("layout.learner.device = cpu", "gpu"),
     ),
     "Transformer Engine on the CPU": (
         "layout: {learner: {layers: transformer_engine}}",
@@ -66,11 +56,6 @@ REFUSED = {
         "layout: {learner: {device: gpu, layers: transformer_engine, fp8: delayed}}",
         "layout.learner.fp8",
         ("model.precision = float32",),
-    ),
-    "local layers with context parallel": (
-        "layout: {learner: {device: gpu, layers: local, cp: 2}}",
-        "layout.learner.cp",
-        ("layers: transformer_engine",),
     ),
     "gather without reduce": (
         "layout: {learner: {overlap_param_gather: true}}",
