@@ -41,6 +41,11 @@ REFUSED = {
         "layout.learner.sequence_parallel",
         ("false for layout.learner.tp = 1",),
     ),
+    "completions that no rank sees whole": (
+        "layout: {learner: {cp: 2}}\nloss: {ratio: {kind: sequence}}",
+        "loss.ratio.kind",
+        ("a ratio of tokens for layout.learner.cp = 2",),
+    ),
     "experts without any": (
         "layout: {learner: {ep: 2}}",
         "layout.learner.ep",
