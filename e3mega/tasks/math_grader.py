@@ -5,6 +5,7 @@ math-verify, which parses LaTeX with a grammar of its own and compares with symp
 parser, which evaluates Python, is never reached: plain expressions are read as LaTeX too.
 """
 
+import json
 import logging
 import re
 from typing import Any
@@ -52,13 +53,20 @@ def normalized(answer: str) -> str:
 
 
 def grade(truth: str, answer: str) -> tuple[float, str]:
-    """1 and no failure if they are equal, 0 if not; ``unreadable`` if the answer cannot be read."""
-    if normalized(truth) == normalized(answer):
+    """1 and no failure if the answer equals one of the truths, which are a JSON list.
+
+    0 if not; ``unreadable`` if the answer cannot be read.
+    """
+    truths: list[str] = json.loads(truth)
+    if normalized(answer) in map(normalized, truths):
         return 1.0, ""
-    wanted, got = _parsed(truth), _parsed(answer)
+    got = _parsed(answer)
     if not got:
         return 0.0, "unreadable"
-    return float(verify(wanted, got, timeout_seconds=0, raise_on_error=True)), ""
+    is_equal = any(
+        verify(_parsed(each), got, timeout_seconds=0, raise_on_error=True) for each in truths
+    )
+    return float(is_equal), ""
 
 
 def _parsed(answer: str) -> list[Any]:
@@ -67,4 +75,4 @@ def _parsed(answer: str) -> list[Any]:
 
 
 # The parser builds its tables when it first reads; half a second that no answer should pay.
-grade(r"\frac{1}{2}", "0.5")
+grade(json.dumps([r"\frac{1}{2}"]), "0.5")
