@@ -67,8 +67,9 @@ class Head:
             asked = self._asked_to_end(signals, parent)
             if asked is not None:
                 return asked
+            if self._care.restart_ended(self._states(), self.attempt):
+                continue
             states = self._states()
-            self._care.restart_ended(states, self.attempt)
             verdict, names = judge([report.state() for report in states])
             if self._leave is not None and _was_only_starting(states):
                 return Ending(self._leave[0], LEFT_STATUS)

@@ -36,10 +36,12 @@ class ServerCare:
         if running is not None and event["pid"] in (None, running.process.pid):
             self._jobs.give_up(name, str(event["reason"]))
 
-    def restart_ended(self, states: Sequence[JobReport], attempt: int) -> None:
-        """Start the servers of this node that ended, as often as is allowed."""
-        if all(state.status is not None for state in states if state.role is Role.LOOP):
-            return
+    def restart_ended(self, states: Sequence[JobReport], attempt: int) -> bool:
+        """Start the servers of this node that ended, as often as is allowed; whether any was."""
+        has_started = False
+        loops = [state for state in states if state.role is Role.LOOP]
+        if loops and all(state.status is not None for state in loops):
+            return False
         for state in states:
             if state.role is not Role.GENERATION or state.status is None:
                 continue
@@ -48,3 +50,5 @@ class ServerCare:
                 reason = self._jobs.words(state.name)
                 self._jobs.restart_server(state.name, attempt)
                 self._events.write("server_restarted", job=state.name, reason=reason)
+                has_started = True
+        return has_started

@@ -44,7 +44,7 @@ MAPS = (
 STEADY = {"generation_0": WAITS, "learner": WAITS, "loop": WAITS}
 """Jobs that would wait for a minute."""
 
-_ROLES = {"generation_0": Role.GENERATION, "learner": Role.LEARNER, "loop": Role.LOOP}
+_ROLES = {role.value: role for role in Role}
 
 
 def fake_stage(name: str, mode: StageMode) -> StagePlan:
@@ -95,7 +95,7 @@ def fake_plan(scripts: dict[str, str], env: dict[str, str] | None = None) -> Pla
         jobs=tuple(
             JobPlan(
                 name=name,
-                role=_ROLES[name],
+                role=_ROLES[name.split("_")[0]],
                 argv=("{python}", "-c", STARTS + script, "{run_dir}", "{attempt}"),
                 env=env or {},
                 num_devices=1,
