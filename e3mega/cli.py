@@ -21,6 +21,7 @@ COMMANDS = (
     "stop",
     "list",
     "report",
+    "theory",
     "doctor",
 )
 """Modules of ``e3mega.commands``, in the order that --help lists them."""

@@ -1,0 +1,1 @@
+"""Theory: the paper's small models of exploration, run on a CPU."""
