@@ -1,5 +1,6 @@
 """A dry run shows the plan, the ranks and the script, and leaves nothing."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,10 @@ import pytest
 from e3mega.cli import main
 from e3mega.run.attempts import Attempt
 from e3mega.run.node import why_not_continued
+
+needs_nemo_run = pytest.mark.skipif(
+    find_spec("nemo_run") is None, reason="nemo-run is not installed: make setup EXTRAS=...,cluster"
+)
 
 SLURM = """\
 kind: slurm
@@ -30,6 +35,7 @@ def launch(site: Path, run_dir: Path, *more: str) -> int:
     return main(["launch", "quickstart-small", "--on", str(site), "--run-dir", str(run_dir), *more])
 
 
+@needs_nemo_run
 def test_a_dry_run_shows_everything_and_leaves_nothing(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,6 +60,7 @@ def test_a_dry_run_shows_everything_and_leaves_nothing(
         assert words in shown, words
 
 
+@needs_nemo_run
 def test_nodes_of_two_sorts_become_one_heterogeneous_job(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +74,7 @@ def test_nodes_of_two_sorts_become_one_heterogeneous_job(
         assert f"--first-node {first_node} " in shown
 
 
+@needs_nemo_run
 def test_a_local_profile_cannot_carry_two_nodes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

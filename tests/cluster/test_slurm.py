@@ -1,0 +1,148 @@
+"""Runs on a real Slurm of two nodes: they train as on one machine, and survive its limits."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from e3mega.metrics import Json, read_metrics
+from e3mega.plan.paths import RunPaths
+from tests.cluster.local_slurm import LocalSlurm
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+# The entropy bonus has a gradient where nothing earns a reward, so that weights depend on tokens.
+SETTINGS = (
+    "loss.entropy.coefficient=0.01",
+    "evaluation.num_problems=8",
+    "evaluation.pass_num_problems=0",
+)
+
+
+def e3mega(*arguments: str, environment: dict[str, str] | None = None) -> str:
+    """Run a command to its end; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "e3mega.cli", *arguments],
+        env=environment or dict(os.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def with_settings(*more: str) -> list[str]:
+    return [word for each in (*SETTINGS, *more) for word in ("--set", each)]
+
+
+def attempts_of(run_dir: Path) -> list[dict[str, Json]]:
+    path = RunPaths(run_dir).exit_reason
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def events(run_dir: Path, kind: str) -> list[dict[str, Json]]:
+    return [e for e in read_metrics(RunPaths(run_dir).metrics("loop")) if e["event"] == kind]
+
+
+def wait_for(condition: Callable[[], bool], run_dir: Path, seconds: float = 600.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        printed = [path.read_text() for path in RunPaths(run_dir).launches.rglob("log-*.out")]
+        assert time.monotonic() < deadline, "\n".join(["waited in vain", *printed])
+        time.sleep(0.3)
+
+
+def is_finished(run_dir: Path) -> bool:
+    return any(attempt["exit"] == 0 for attempt in attempts_of(run_dir))
+
+
+def assert_same(run_dir: Path, wanted: Path) -> None:
+    """Both runs took the same steps, once each, with the same losses, to the same weights."""
+    values = [
+        [(e["step"], e["loss"], e["grad_norm"]) for e in events(each, "step")]
+        for each in (run_dir, wanted)
+    ]
+    assert values[0] == values[1]
+    first, second = (load_file(RunPaths(d).export / "model.safetensors") for d in (run_dir, wanted))
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert np.array_equal(value, second[name]), name
+
+
+@pytest.fixture(scope="session")
+def local_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run on this machine, without Slurm."""
+    run_dir = tmp_path_factory.mktemp("local") / "run"
+    e3mega("run", "quickstart-small", "--run-dir", str(run_dir), *with_settings())
+    return run_dir
+
+
+def test_a_launch_trains_across_two_nodes_as_on_one_machine(
+    slurm: LocalSlurm, local_run: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    words = ("launch", "quickstart-small", "--on", "slurm-test", "--run-dir", str(run_dir))
+    e3mega(*words, *with_settings(), "--apply", environment=slurm.environment)
+    wait_for(lambda: is_finished(run_dir), run_dir)
+    assert_same(run_dir, local_run)
+    for node in (0, 1):
+        assert json.loads((RunPaths(run_dir).provenance(0) / f"node_{node}.json").read_text())
+    assert "learner_1" in RunPaths(run_dir).node_report(1).read_text()
+    assert "finished" in e3mega("status", str(run_dir))
+    scripts = [path.read_text() for path in RunPaths(run_dir).launches.rglob("*.sh")]
+    key = RunPaths(run_dir).key.read_text().strip()
+    assert scripts and not any(key in script for script in scripts)
+
+
+@pytest.mark.slow
+def test_a_cancelled_job_is_resumed_to_the_same_weights(
+    slurm: LocalSlurm, local_run: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    words = ("launch", "quickstart-small", "--on", "slurm-test", "--run-dir", str(run_dir))
+    e3mega(*words, *with_settings(), "--apply", environment=slurm.environment)
+    wait_for(lambda: len(events(run_dir, "checkpoint")) >= 3, run_dir)
+    job = json.loads(RunPaths(run_dir).launch_record.read_text())["handles"][0]
+    slurm.run("scancel", job)
+    wait_for(lambda: attempts_of(run_dir)[-1]["ended"] is not None, run_dir)
+    assert attempts_of(run_dir)[-1]["exit"] != 0
+    e3mega("resume", str(run_dir), environment=slurm.environment)
+    wait_for(lambda: is_finished(run_dir), run_dir)
+    first, second = (
+        load_file(RunPaths(d).export / "model.safetensors") for d in (run_dir, local_run)
+    )
+    for name, value in first.items():
+        assert np.array_equal(value, second[name]), name
+
+
+@pytest.mark.slow
+def test_a_chain_of_jobs_survives_a_limit_that_is_too_short(
+    slurm: LocalSlurm, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    site = tmp_path / "site.yaml"
+    # Slurm may send its signal up to a minute early.
+    site.write_text(
+        'kind: slurm\nexecutor: {account: lab, partition: batch, time: "00:03:00"}\n'
+        "cluster: {learner_nodes: 2, leave_deadline_s: 60}\n"
+        "chain: {kind: dependent, jobs: 6}\n"
+    )
+    more = ("curriculum.stages.easy.exit.steps=150", "curriculum.stages.hard.exit.steps=1")
+    words = ("launch", "quickstart-small", "--on", str(site), "--run-dir", str(run_dir))
+    e3mega(*words, *with_settings(*more), "--apply", environment=slurm.environment)
+    wait_for(lambda: is_finished(run_dir), run_dir, seconds=840)
+    attempts = attempts_of(run_dir)
+    assert attempts[0]["exit"] == 75
+    assert "its time on the machine ends" in str(attempts[0]["reason"])
+    steps = [int(str(e["step"])) for e in events(run_dir, "step")]
+    assert steps == list(range(1, len(steps) + 1)), "no step is taken twice"
