@@ -12,6 +12,8 @@ COMMANDS = (
     "explain",
     "schema",
     "plan",
+    "diff",
+    "sweep",
     "run",
     "launch",
     "resume",

@@ -40,7 +40,7 @@ def estimate(options: RunOptions, stages: tuple[StagePlan, ...], server: ServerP
     tier = server_estimate(options, server)
     view = _View(options, server, tier)
     budgets = tuple(view.budget(stage, budget) for stage in stages for budget in stage.budgets)
-    total_s = sum(_stage_seconds(stage, budgets) for stage in stages)
+    total_s = sum(stage_seconds(stage, budgets) for stage in stages)
     num_devices = _num_devices(options)
     learner = device_row(options.layout.learner.device, options.estimates)
     return Estimates(
@@ -251,7 +251,7 @@ def _num_steps(stage: StagePlan, budget: BudgetPlan) -> int:
     return left if is_last else min(left, stage.budget.steps_per_level)
 
 
-def _stage_seconds(stage: StagePlan, budgets: tuple[BudgetEstimate, ...]) -> float:
+def stage_seconds(stage: StagePlan, budgets: tuple[BudgetEstimate, ...]) -> float:
     """Seconds of a stage: of all levels of a ramp, else at the dearest budget."""
     own = [each.total_s for each in budgets if each.stage == stage.name]
     return sum(own) if isinstance(stage.budget, RampBudget) else max(own)

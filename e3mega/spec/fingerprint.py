@@ -7,14 +7,14 @@ from e3mega.metrics import Json
 from e3mega.spec.schema.curriculum import StageMode
 from e3mega.spec.schema.run import RunOptions
 
-_UNCOVERED = ("name", "logging", "cluster", "estimates")
+UNCOVERED = ("name", "logging", "cluster", "estimates")
 """Keys of a run that do not change what it computes."""
 
 
 def run_fingerprint(options: RunOptions) -> str:
     """SHA-256 of everything but the name, the logging and the cluster, as 64 hex digits."""
     tree = options.model_dump(mode="json")
-    return _digest({key: value for key, value in tree.items() if key not in _UNCOVERED})
+    return _digest({key: value for key, value in tree.items() if key not in UNCOVERED})
 
 
 def stage_fingerprints(options: RunOptions) -> tuple[str, ...]:

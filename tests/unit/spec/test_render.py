@@ -25,7 +25,8 @@ def test_every_shown_origin_states_the_value(path: Path) -> None:
     lines = resolved_text(resolve_spec(path)).splitlines()
     shown = 0
     for index, line in enumerate(lines):
-        assert len(line) <= 80
+        # A long text stands on a line of its own; its origin is above it.
+        assert len(line) <= 80 or "  # " not in line
         found = re.search(r"# (specs/\S+\.yaml):(\d+)$", line)
         if found is None:
             continue

@@ -1,0 +1,67 @@
+"""``e3mega sweep``: expands axes over a spec into named runs, and prints what they cost."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from e3mega.plan.sweep import Axis
+
+HELP = "expand axes over a spec into named runs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command is told."""
+    parser.add_argument(
+        "spec", metavar="SPEC", help="a spec file, or the name of one in specs/runs"
+    )
+    for flag, metavar, what in (
+        ("--axis", "KEY=[V, ...]", "values of a key, e.g. seed=[1, 2]; may be repeated"),
+        ("--fragments", "PLACE=[F, ...]", "fragments for a place, e.g. loss=[loss/a, loss/b]"),
+    ):
+        parser.add_argument(flag, action="append", default=[], metavar=metavar, help=what)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the specs (default: runs/NAME-sweep)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; its exit status."""
+    from rich.console import Console
+
+    from e3mega.plan.paths import default_run_dir
+    from e3mega.plan.show_sweep import print_sweep
+    from e3mega.plan.sweep import expand_sweep
+    from e3mega.spec.resolve import find_spec
+
+    base = find_spec(options.spec)
+    axes = [_axis(text, is_fragments=True) for text in options.fragments]
+    axes += [_axis(text, is_fragments=False) for text in options.axis]
+    folder = options.out or default_run_dir(f"{base.stem}-sweep")
+    runs = expand_sweep(base, axes, folder)
+    print_sweep(axes, runs, Console())
+    print("\nto run them, then to compare them on one page:")
+    for each in runs:
+        print(f"  e3mega run {each.path}")
+    print(f"  e3mega report {' '.join(str(default_run_dir(each.plan.name)) for each in runs)}")
+    return 0
+
+
+def _axis(text: str, *, is_fragments: bool) -> "Axis":
+    """An axis as written; raises SpecError when it is no list of points."""
+    import yaml
+
+    from e3mega.errors import Problem, SpecError
+    from e3mega.plan.sweep import Axis
+    from e3mega.spec.yamlfile import parse_scalar_text
+
+    flag = "--fragments" if is_fragments else "--axis"
+    key, _, value = text.partition("=")
+    try:
+        points = parse_scalar_text(value)
+    except yaml.YAMLError:
+        points = None
+    if not isinstance(points, list) or not points or not key:
+        fix = "write --axis 'seed=[1, 2]' or --fragments 'loss=[loss/grpo, loss/nsr]'"
+        raise SpecError((Problem("command line", flag, repr(text), "KEY=[point, ...]", fix),))
+    return Axis(key.strip(), tuple(points), is_fragments)
