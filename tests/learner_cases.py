@@ -60,6 +60,7 @@ def tiny_plan(
         data=DataOptions(),
         caps=TokenCaps(),
         learner=layout or LearnerLayout(),
+        segment=0,
         task=CountdownOptions(kind="countdown"),
         rollout=RolloutOptions(packed_tokens=128),
         loss=loss or LossOptions(advantage=GroupMean(kind="group_mean")),

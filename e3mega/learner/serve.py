@@ -28,8 +28,8 @@ _CHECKPOINT_POLL_S = 0.2
 """Between looks at a checkpoint that is being written, while no command comes."""
 
 
-def serve(plan: Plan, paths: RunPaths, attempt: int) -> None:
-    """Serve one attempt's commands until STOP.
+def serve(plan: Plan, paths: RunPaths, attempt: int, segment: int) -> None:
+    """Serve the commands of one attempt and segment until STOP; the plan is the segment's own.
 
     World rank 0 consumes the command files and produces the replies; every command is broadcast
     to all ranks. An error of ours becomes the reply's ``error``, and the process exits with 1.
@@ -49,13 +49,13 @@ def serve(plan: Plan, paths: RunPaths, attempt: int) -> None:
         writer=CheckpointWriter(learner, paths),
         metrics=MetricsWriter(paths.metrics("learner")) if grid.is_main else None,
     )
-    obey(session, attempt)
+    obey(session, attempt, segment)
 
 
-def obey(session: Session, attempt: int) -> None:
-    """Run one attempt's commands on this rank until STOP."""
+def obey(session: Session, attempt: int, segment: int) -> None:
+    """Run the commands of one attempt and segment on this rank until STOP."""
     grid = session.learner.grid
-    commands = session.paths.attempt_commands(attempt)
+    commands = session.paths.attempt_commands(attempt, segment)
     receiver = CommandReceiver(commands) if grid.is_main else None
     while True:
         command = _next_command(receiver, session)

@@ -1,4 +1,4 @@
-"""A rank of the learner: ``python -m e3mega.learner.worker RUN_DIR ATTEMPT`` under torchrun."""
+"""A rank of the learner, under torchrun: ``python -m`` this, RUN_DIR ATTEMPT SEGMENT."""
 
 import ctypes
 import logging
@@ -9,22 +9,22 @@ import warnings
 from pathlib import Path
 
 from e3mega.plan.paths import RunPaths
-from e3mega.plan.planfile import read_plan
+from e3mega.plan.planfile import learner_plan, read_plan
 
 _PR_SET_PDEATHSIG = 1
 
 
-def main(run_dir: Path, attempt: int) -> None:
+def main(run_dir: Path, attempt: int, segment: int) -> None:
     """Start this rank from the plan and the newest complete checkpoint, then serve until STOP."""
     _die_with_parent()
     paths = RunPaths(run_dir)
-    plan = read_plan(paths.plan)
+    plan = learner_plan(read_plan(paths.plan), segment)
     _quiet()
     # Heavy imports come after the signal is set and the plan has been read: a bad plan fails at
     # once, and a rank whose launcher dies while torch loads does not stay behind.
     from e3mega.learner.serve import serve
 
-    serve(plan, paths, attempt)
+    serve(plan, paths, attempt, segment)
 
 
 def _die_with_parent() -> None:
@@ -42,7 +42,7 @@ def _quiet() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
     sys.stdout.flush()
     sys.stderr.flush()
     # Nothing is left to do; interpreter shutdown with torch loaded takes a second.

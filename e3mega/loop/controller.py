@@ -67,6 +67,7 @@ class Controller:
                 if stage.index + 1 == len(stages):
                     break
                 self._state = self._state.next_stage()
+                await self._change_grid(stage, stages[stage.index + 1])
         finally:
             for task in self._ahead.values():
                 task.cancel()
@@ -74,6 +75,19 @@ class Controller:
         await self._jobs.command(CommandKind.STOP, version=self._state.version)
         self._jobs.metrics.write("run_finished", version=self._state.version)
         return self._state
+
+    async def _change_grid(self, before: StagePlan, after: StagePlan) -> None:
+        """Re-shard: the learner of the next grid loads the checkpoint at the end of the stage."""
+        if before.segment == after.segment:
+            return
+        self._jobs.metrics.write(
+            "grid_changed",
+            stage=after.name,
+            version=self._state.version,
+            before=before.learner.model_dump(mode="json"),
+            after=after.learner.model_dump(mode="json"),
+        )
+        await self._jobs.enter_segment(after.segment, self._state.version)
 
     async def _run_stage(self, stage: StagePlan) -> None:
         jobs = self._jobs

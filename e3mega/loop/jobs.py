@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -38,6 +38,8 @@ class Jobs:
     tasks: tuple[Task, ...]
     """One per stage: the stage's slice of the data."""
     learner: Learner
+    open_learner: Callable[[int], Learner]
+    """The sending end to the learner of a segment."""
     tier: Tier
     metrics: MetricsWriter
     timings: dict[str, float] = field(default_factory=dict[str, float])
@@ -70,6 +72,12 @@ class Jobs:
                 stage_index=stage.index,
             )
         return self.sources[stage.index]
+
+    async def enter_segment(self, segment: int, version: int) -> None:
+        """Let the learner go and talk to the one of the segment, which loads its checkpoint."""
+        await self.command(CommandKind.STOP, version=version)
+        self.learner = self.open_learner(segment)
+        self.num_commands = 0
 
     async def command(self, kind: CommandKind, **values: object) -> Reply:
         """Send a command in its turn; raises JobError with the learner's own reason."""

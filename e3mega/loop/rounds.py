@@ -223,7 +223,7 @@ def _write_batches(
             step_data.sequences,
             normalizer=step_data.normalizer,
             packed_tokens=budget.packed_tokens,
-            num_bins_multiple=num_bins_multiple(jobs.plan.layout.learner),
+            num_bins_multiple=num_bins_multiple(stage.learner),
             stage=stage.name,
             step=step,
             round=state.stage_round,

@@ -39,7 +39,7 @@ async def score_sequences(
         )
         for number, tokens in enumerate(sequences)
     ]
-    layout = jobs.plan.layout.learner
+    layout = stage.learner
     batch = pack(
         rows,
         normalizer=1.0,

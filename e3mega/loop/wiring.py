@@ -32,8 +32,10 @@ def first_state(paths: RunPaths, metrics: MetricsWriter) -> LoopState:
     return state
 
 
-def build_jobs(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWriter) -> Jobs:
-    """What the loop of one attempt works with."""
+def build_jobs(
+    plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWriter, *, segment: int
+) -> Jobs:
+    """What the loop of one attempt works with, the learner being that of a segment."""
     tasks = tuple(build_task(stage.task, plan.seed, paths.model_dir) for stage in plan.stages)
     servers = tuple(
         GenerationClient(
@@ -44,11 +46,16 @@ def build_jobs(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWriter
         )
         for replica in range(plan.layout.generation.num_replicas)
     )
+
+    def open_learner(segment: int) -> CommandSender:
+        return CommandSender(paths.attempt_commands(attempt, segment))
+
     return Jobs(
         plan=plan,
         paths=paths,
         tasks=tasks,
-        learner=CommandSender(paths.attempt_commands(attempt)),
+        learner=open_learner(segment),
+        open_learner=open_learner,
         tier=Tier(
             servers,
             metrics,
@@ -72,7 +79,8 @@ async def run_loop(plan: Plan, paths: RunPaths, attempt: int, metrics: MetricsWr
         attempt=attempt,
     )
     state = first_state(paths, metrics)
-    jobs = build_jobs(plan, paths, attempt, metrics)
+    segment = plan.stages[state.stage_index].segment
+    jobs = build_jobs(plan, paths, attempt, metrics, segment=segment)
     try:
         return await run_or_leave(Controller(jobs, state), asked)
     finally:

@@ -8,8 +8,13 @@ from e3mega.plan.placement import (
     server_devices,
 )
 from e3mega.plan.planfile import JobPlan, Role
-from e3mega.spec.schema.layout import Device
+from e3mega.plan.stages import learner_segments
+from e3mega.plan.topology import num_learner_ranks
+from e3mega.spec.schema.layout import Device, LayoutOptions, LearnerLayout
 from e3mega.spec.schema.run import RunOptions
+
+NUM_RANKS, SEGMENT = "@ranks", "@segment"
+"""Filled in by ``e3mega.learner.segments``."""
 
 
 def compile_jobs(options: RunOptions) -> tuple[JobPlan, ...]:
@@ -18,7 +23,7 @@ def compile_jobs(options: RunOptions) -> tuple[JobPlan, ...]:
     ``{address}`` in argv stands for the node's own address, ``{learner_host}`` and
     ``{learner_port}`` for where the learner's ranks of several nodes meet.
     """
-    placement = place(options.cluster, options.layout)
+    placement = place(options.cluster, largest_layout(options))
     replicas = range(options.layout.generation.num_replicas)
     loop = JobPlan(
         name="loop",
@@ -47,15 +52,19 @@ def _server(options: RunOptions, placement: Placement, replica: int) -> JobPlan:
         env=server_environment(generation.threads_per_replica),
         num_devices=generation.tp if generation.device is Device.GPU else 0,
         node=placement.servers[replica],
-        devices=server_devices(options.cluster, options.layout, placement, replica),
+        devices=server_devices(options.cluster, largest_layout(options), placement, replica),
     )
 
 
 def _learner(options: RunOptions, placement: Placement) -> tuple[JobPlan, ...]:
-    """One torchrun for each of the learner's nodes; the first is called ``learner``."""
-    learner, nodes = options.layout.learner, placement.learner
-    num_ranks = ranks_per_node(options.cluster, options.layout)
-    env = _environment(learner.threads_per_rank)
+    """One torchrun for each of the learner's nodes; the first is called ``learner``.
+
+    Where stages differ in the grid, ``e3mega.learner.segments`` starts one torchrun after the
+    other, with ``NUM_RANKS`` and ``SEGMENT`` in its arguments filled in.
+    """
+    layout, nodes = largest_layout(options), placement.learner
+    num_ranks = ranks_per_node(options.cluster, layout)
+    env = learner_environment(layout.learner)
     if placement.num_nodes == 1:
         env |= {"GLOO_SOCKET_IFNAME": "lo"}
     elif options.cluster.interface is not None:
@@ -63,23 +72,41 @@ def _learner(options: RunOptions, placement: Placement) -> tuple[JobPlan, ...]:
             "GLOO_SOCKET_IFNAME": options.cluster.interface,
             "NCCL_SOCKET_IFNAME": options.cluster.interface,
         }
+    has_segments = learner_segments(options)[-1] > 0
+    before = ("{python}", "-m", "e3mega.learner.segments", "{run_dir}", "{attempt}")
     return tuple(
         JobPlan(
             name="learner" if part == 0 else f"learner_{part}",
             role=Role.LEARNER,
             argv=(
+                *(before if has_segments else ()),
                 *("{python}", "-m", "torch.distributed.run"),
-                *(f"--nnodes={len(nodes)}", f"--nproc-per-node={num_ranks}", "--max-restarts=0"),
+                f"--nnodes={len(nodes)}",
+                f"--nproc-per-node={NUM_RANKS if has_segments else num_ranks}",
+                "--max-restarts=0",
                 *_meeting(part, len(nodes)),
                 *("-m", "e3mega.learner.worker", "{run_dir}", "{attempt}"),
+                SEGMENT if has_segments else "0",
             ),
-            env=env | (_DETERMINISTIC_ENVIRONMENT if learner.is_deterministic else {}),
-            num_devices=num_ranks if learner.device is Device.GPU else 0,
+            env=env,
+            num_devices=num_ranks if layout.learner.device is Device.GPU else 0,
             node=node,
-            devices=learner_devices(options.cluster, options.layout),
+            devices=learner_devices(options.cluster, layout),
         )
         for part, node in enumerate(nodes)
     )
+
+
+def largest_layout(options: RunOptions) -> LayoutOptions:
+    """The layout with the learner's grid of the most ranks of any stage: what must have a place."""
+    grids = [options.curriculum.stages[name].layout.learner for name in options.curriculum.order]
+    return options.layout.model_copy(update={"learner": max(grids, key=num_learner_ranks)})
+
+
+def learner_environment(grid: LearnerLayout) -> dict[str, str]:
+    """What the ranks of a grid are started with, wherever they stand."""
+    extra = _DETERMINISTIC_ENVIRONMENT if grid.is_deterministic else {}
+    return _environment(grid.threads_per_rank) | extra
 
 
 def _meeting(part: int, num_parts: int) -> tuple[str, ...]:

@@ -76,12 +76,15 @@ class RunPaths:
 
     @property
     def commands(self) -> Path:
-        """Commands to the learner and its replies, one attempt a folder."""
+        """Commands to the learner and its replies, a folder for each attempt and segment."""
         return self.run_dir / "commands"
 
-    def attempt_commands(self, attempt: int) -> Path:
-        """The folder of one attempt's commands and replies, numbered from 0."""
-        return self.commands / f"attempt_{attempt:03d}"
+    def attempt_commands(self, attempt: int, segment: int) -> Path:
+        """The folder of commands and replies of an attempt's learner in one segment.
+
+        Attempts are numbered from 0. The loop makes the folder when it enters the segment.
+        """
+        return self.commands / f"attempt_{attempt:03d}_segment_{segment}"
 
     @property
     def checkpoints(self) -> Path:

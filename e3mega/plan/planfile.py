@@ -1,6 +1,6 @@
 """The records of plan.json: all that a job reads."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -90,6 +90,8 @@ class StagePlan:
     caps: TokenCaps
     learner: LearnerLayout
     """The learner's grid in this stage."""
+    segment: int
+    """Stages of one segment share the learner's grid; the learner starts again at the next."""
     task: TaskOptions
     rollout: RolloutOptions
     loss: LossOptions
@@ -142,6 +144,12 @@ class Plan:
     def num_servers(self) -> int:
         """Replicas of the generation tier."""
         return sum(job.role is Role.GENERATION for job in self.jobs)
+
+
+def learner_plan(plan: Plan, segment: int) -> Plan:
+    """The plan as the learner of a segment reads it: ``layout.learner`` is the segment's grid."""
+    grid = next(stage.learner for stage in plan.stages if stage.segment == segment)
+    return replace(plan, layout=plan.layout.model_copy(update={"learner": grid}))
 
 
 _ADAPTER = TypeAdapter(Plan)

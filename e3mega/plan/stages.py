@@ -1,5 +1,7 @@
 """Derives every number of a stage that follows from its token budget."""
 
+from itertools import accumulate, pairwise
+
 from e3mega.curriculum.allowance import possible_budgets
 from e3mega.curriculum.exit import max_steps
 from e3mega.curriculum.options import CoupledBudget
@@ -27,14 +29,25 @@ def evaluation_budgets(options: RunOptions, stage: StageOptions) -> tuple[int, .
 
 def compile_stages(options: RunOptions) -> tuple[StagePlan, ...]:
     """The stages in order, each with a variant for every budget that it may take."""
-    prints = stage_fingerprints(options)
+    prints, segments = stage_fingerprints(options), learner_segments(options)
     return tuple(
-        _compile_stage(options, name, index, prints[index])
+        _compile_stage(
+            options, name, index=index, fingerprint=prints[index], segment=segments[index]
+        )
         for index, name in enumerate(options.curriculum.order)
     )
 
 
-def _compile_stage(options: RunOptions, name: str, index: int, fingerprint: str) -> StagePlan:
+def learner_segments(options: RunOptions) -> tuple[int, ...]:
+    """Segment of each stage in order: 0, and one more wherever the learner's grid changes."""
+    layouts = [options.curriculum.stages[name].layout for name in options.curriculum.order]
+    changes = [after.learner != before.learner for before, after in pairwise(layouts)]
+    return tuple(accumulate((0, *changes)))
+
+
+def _compile_stage(
+    options: RunOptions, name: str, *, index: int, fingerprint: str, segment: int
+) -> StagePlan:
     stage = options.curriculum.stages[name]
     budgets = evaluation_budgets(options, stage)
     return StagePlan(
@@ -49,6 +62,7 @@ def _compile_stage(options: RunOptions, name: str, index: int, fingerprint: str)
         data=stage.data,
         caps=stage.caps,
         learner=stage.layout.learner,
+        segment=segment,
         task=stage.task,
         rollout=stage.rollout,
         loss=stage.loss,

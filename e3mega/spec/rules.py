@@ -56,6 +56,21 @@ def check_rules(
             report(problem)
 
 
+def stage_layouts_are_possible(options: RunOptions) -> Iterator[Finding]:
+    """Every rule of the layout holds for the grid of each stage that has one of its own."""
+    for name, stage in options.curriculum.stages.items():
+        if stage.layout == options.layout:
+            continue
+        base: Key = ("curriculum", "stages", name)
+        own = options.model_copy(update={"layout": stage.layout})
+        for finding in (finding for rule in LAYOUT_RULES for finding in rule(own)):
+            keys = [
+                (*base, *key) if key[0] == "layout" else key
+                for key in (finding.key, *finding.cites)
+            ]
+            yield Finding(keys[0], finding.need, finding.fix, tuple(keys[1:]))
+
+
 def names_can_be_folders(options: RunOptions) -> Iterator[Finding]:
     """The names of run and stages are names of folders."""
     named: list[tuple[Key, str]] = [(("name",), options.name)]
@@ -108,6 +123,7 @@ _RULES: tuple[Callable[[RunOptions], Iterator[Finding]], ...] = (
     order_names_each_stage_once,
     *CLUSTER_RULES,
     *LAYOUT_RULES,
+    stage_layouts_are_possible,
     *MODEL_RULES,
     servers_serve_all_stages,
     server_args_are_vllms,

@@ -35,13 +35,13 @@ class Job:
             [
                 *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
                 *("--nproc-per-node", "2", "-m", "e3mega.learner.worker"),
-                *(str(paths.run_dir), str(attempt)),
+                *(str(paths.run_dir), str(attempt), "0"),
             ],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self._sender = CommandSender(paths.attempt_commands(attempt))
+        self._sender = CommandSender(paths.attempt_commands(attempt, 0))
 
     def send(self, kind: CommandKind, **values: object) -> Reply:
         """Send the next command and wait for its reply."""

@@ -41,6 +41,7 @@ def make_jobs(plan: Plan, run_dir: Path, *, num_servers: int = 1) -> tuple[Jobs,
         paths=paths,
         tasks=tasks,
         learner=learner,
+        open_learner=lambda _: FakeLearner(paths, servers, version=learner.version),
         tier=Tier(servers, metrics, start_deadline_s=1.0),
         metrics=metrics,
     )

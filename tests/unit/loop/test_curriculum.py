@@ -14,9 +14,11 @@ from e3mega.loop.controller import Controller
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.state import LoopState, read_state, state_to_json
 from e3mega.plan.paths import RunPaths
+from e3mega.rollout.batch_file import read_batch
+from e3mega.rollout.records import CommandKind
 from e3mega.rollout.rows import read_groups
 from e3mega.tasks.interface import Marks, Prompt, Task
-from tests.fakes import Killed, newest_state
+from tests.fakes import FakeLearner, Killed, newest_state
 from tests.unit.loop.test_controller import batches, events, make_jobs, small_plan
 
 STAGE = "curriculum.stages.easy"
@@ -225,3 +227,60 @@ def test_a_state_survives_its_json(tmp_path: Path) -> None:
     state = run(jobs)
     (tmp_path / "state.json").write_text(state_to_json(state))
     assert read_state(tmp_path / "state.json") == state
+
+
+TWO_GRIDS = ("layout.learner.tp=2", "curriculum.stages.hard.layout.learner={tp: 1, dp: 2}")
+
+
+def test_another_grid_gets_a_learner_of_its_own_at_the_boundary(tmp_path: Path) -> None:
+    """The learner before it leaves after the stage's checkpoint; batches are packed for dp 2."""
+    plan = small_plan(*TWO_GRIDS)
+    assert [stage.segment for stage in plan.stages] == [0, 0, 1]
+    jobs, first = make_jobs(plan, tmp_path)
+    learners: dict[int, FakeLearner] = {}
+
+    def open_learner(segment: int) -> FakeLearner:
+        learners[segment] = FakeLearner(jobs.paths, first.servers, version=first.version)
+        return learners[segment]
+
+    jobs.open_learner = open_learner
+    state = run(jobs)
+    assert [command.kind for command in first.commands[-2:]] != [CommandKind.EXPORT] * 2
+    assert first.commands[-1].kind is CommandKind.STOP
+    before = [command.kind for command in first.commands if command.kind is not CommandKind.SCORE]
+    assert before[-3:-1] == [CommandKind.SYNC, CommandKind.CHECKPOINT]
+    assert [command.kind for command in learners[1].commands[-2:]] == [
+        CommandKind.EXPORT,
+        CommandKind.STOP,
+    ]
+    assert {command.stage for command in learners[1].commands if command.stage} == {"hard"}
+    for path in (tmp_path / "batches" / "hard").glob("*.safetensors"):
+        assert len(read_batch(path).tokens_NT) % 2 == 0
+    (change,) = events(tmp_path, "grid_changed")
+    assert (change["stage"], change["version"]) == ("hard", first.version)
+    assert state.version == learners[1].version
+
+
+@pytest.mark.parametrize("kill_after", [58, 62, 66, 70])
+def test_a_kill_in_the_middle_of_a_transition_changes_nothing(
+    tmp_path: Path, kill_after: int
+) -> None:
+    """Killed while a stage is measured, the next budget decided, or its first round sampled."""
+    plan = small_plan(*TWO_GRIDS)
+    whole, _ = make_jobs(plan, tmp_path / "whole")
+    final = run(whole)
+    killed, learner = make_jobs(plan, tmp_path / "killed")
+    learner.servers[0].kill_after = kill_after
+    with pytest.raises(Killed):
+        run(killed)
+    state = read_state(newest_state(killed.paths))
+    assert state.is_stage_finished and state.stage_index == 1
+    resumed, learner = make_jobs(plan, tmp_path / "killed")
+    learner.version = state.version
+    ended = run(resumed, state)
+    assert batches(tmp_path / "killed") == batches(tmp_path / "whole")
+    for name in ("generated", "trained", "evaluated", "discarded", "truncated"):
+        assert getattr(ended.ledger, name) == getattr(final.ledger, name)
+    ended.ledger.check(is_drained=True)
+    decisions = [events(tmp_path / name, "budget_decision")[-1] for name in ("killed", "whole")]
+    assert len({str({**each, "time": 0}) for each in decisions}) == 1

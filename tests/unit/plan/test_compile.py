@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from e3mega.curriculum.allowance import possible_budgets
+from e3mega.errors import SpecError
 from e3mega.families.geometry import Precision
 from e3mega.plan.compile import compile_plan, sync_bytes
-from e3mega.plan.planfile import Plan, Role
+from e3mega.plan.jobs import NUM_RANKS, SEGMENT
+from e3mega.plan.planfile import Plan, Role, learner_plan
 from tests.spec_cases import resolved
 
 RUN = "include: [runs/quickstart]\n"
@@ -95,7 +97,7 @@ def test_jobs_are_the_servers_the_learner_and_the_loop(tmp_path: Path) -> None:
         Role.LEARNER,
         Role.LOOP,
     ]
-    assert [job.argv[-1] for job in plan.jobs[2:]] == ["{attempt}", "{attempt}"]
+    assert [job.argv[-1] for job in plan.jobs[2:]] == ["0", "{attempt}"]
     assert [job.argv[-2:] for job in plan.jobs[:2]] == [("0", "{address}"), ("1", "{address}")]
     assert plan.jobs[1].argv[-3] == "{run_dir}"
     assert plan.jobs[1].env["OMP_NUM_THREADS"] == "3"
@@ -125,3 +127,24 @@ def test_a_fixed_budget_is_its_only_candidate(tmp_path: Path) -> None:
     stages = resolved(tmp_path, RUN).options.curriculum.stages
     assert possible_budgets(stages["easy"].budget) == (64,)
     assert possible_budgets(stages["hard"].budget) == (64, 128)
+
+
+def test_stages_with_other_grids_are_segments_started_one_after_the_other(tmp_path: Path) -> None:
+    plan = planned(
+        tmp_path,
+        "layout.learner.tp=2",
+        "curriculum.stages.hard.layout.learner.tp=1",
+        "curriculum.stages.hard.layout.learner.dp=3",
+    )
+    assert [stage.segment for stage in plan.stages] == [0, 0, 1]
+    assert [learner_plan(plan, segment).layout.learner.dp for segment in (0, 1)] == [1, 3]
+    learner = next(job for job in plan.jobs if job.role is Role.LEARNER)
+    assert learner.argv[2] == "e3mega.learner.segments"
+    assert {f"--nproc-per-node={NUM_RANKS}", SEGMENT} <= set(learner.argv)
+
+
+def test_a_grid_that_one_stage_cannot_have_is_named_there(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"curriculum.stages.hard.layout.learner.tp: got 3; need"):
+        planned(tmp_path, "curriculum.stages.hard.layout.learner.tp=3")
+    with pytest.raises(SpecError, match=r"stages.hard.layout.generation.*as for all stages"):
+        planned(tmp_path, "curriculum.stages.hard.layout.generation.num_replicas=2")

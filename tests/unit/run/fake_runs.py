@@ -60,6 +60,7 @@ def fake_stage(name: str, mode: StageMode) -> StagePlan:
         data=DataOptions(),
         caps=TokenCaps(),
         learner=LearnerLayout(),
+        segment=0,
         task=CountdownOptions(kind="countdown"),
         rollout=RolloutOptions(),
         loss=LossOptions(),
