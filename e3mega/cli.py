@@ -22,6 +22,7 @@ COMMANDS = (
     "logs",
     "stop",
     "list",
+    "eval",
     "report",
     "theory",
     "doctor",

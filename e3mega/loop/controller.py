@@ -117,8 +117,9 @@ class Controller:
         await self._measure_end(stage)
 
     async def _enter(self, stage: StagePlan) -> None:
-        """Measure the base before the first RL stage, and choose the stage's budget."""
+        """Choose the stage's budget, and measure the base before the first RL stage."""
         stages = self._jobs.plan.stages
+        self._state = await choose_budget(self._jobs, self._tier, self._state, stage)
         first_rl = next((s.index for s in stages if s.mode is StageMode.RL), None)
         if stage.index == first_rl:
             self._state = await evaluate_stage(
@@ -127,7 +128,6 @@ class Controller:
             self._state = await measure_pass_k(
                 self._jobs, self._tier, self._state, stage, label=BASE_LABEL
             )
-        self._state = await choose_budget(self._jobs, self._tier, self._state, stage)
 
     async def _measure_end(self, stage: StagePlan) -> None:
         if stage.mode is StageMode.SUPERVISED:

@@ -1,6 +1,7 @@
 """Measurements of a stage: accuracy over budgets, pass@k, the budget rule, recognition."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,8 @@ from e3mega.curriculum.options import (
     TargetExit,
 )
 from e3mega.evaluate.budgets import accuracy_curve
-from e3mega.evaluate.outcomes import outcomes_of
+from e3mega.evaluate.extrapolation import extrapolation
+from e3mega.evaluate.outcomes import Outcomes, outcomes_of
 from e3mega.evaluate.passk import pass_k_curve
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.requests import measure_prompts
@@ -89,6 +91,7 @@ async def evaluate_stage(
         max_tokens=max(options.budgets),
     )
     every = outcomes_of(groups)
+    trained_at = budget_at(stage.budget, max(0, state.stage_step - 1), state.budget_tokens)
     for name in ("all", *sorted(set(every.slices))):
         outcomes = every.of_slice(name)
         curve = accuracy_curve(outcomes, options.budgets)
@@ -102,11 +105,26 @@ async def evaluate_stage(
             accuracy=[point.accuracy for point in curve],
             stderr=[point.stderr for point in curve],
             truncated=[point.truncated_frac for point in curve],
+            **_beyond(outcomes, options.budgets, trained_at, seed=jobs.plan.seed),
             mean_attempts=float(outcomes.num_attempts_PS.mean()),
             mean_length=float(outcomes.num_tokens_PS.mean()),
             num_problems=len(outcomes.slices),
         )
     return state
+
+
+def _beyond(
+    outcomes: Outcomes, budgets: Sequence[int], trained_at: int, *, seed: int
+) -> dict[str, float]:
+    """The area gained beyond the stage's budget; nothing where no larger one is tested."""
+    found = extrapolation(outcomes, budgets, trained_at, seed=seed)
+    if found is None:
+        return {}
+    return {
+        "training_budget": found.from_tokens,
+        "extrapolation": found.area,
+        "extrapolation_stderr": found.stderr,
+    }
 
 
 async def measure_pass_k(

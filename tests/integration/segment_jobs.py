@@ -37,14 +37,13 @@ def recorded_batch(step: int) -> PackedBatch:
 def train_straight(grid: RankGrid) -> list[float]:
     """Losses of all stages' steps without a boundary."""
     plan = three_stage_plan()
-    layout = LearnerLayout(tp=grid.tp, pp=grid.pp, dp=grid.dp)
-    one_grid = replace(plan, layout=plan.layout.model_copy(update={"learner": layout}))
+    one_grid = replace(plan, layout=plan.layout.model_copy(update={"learner": grid.layout}))
     learner = build_learner(one_grid, grid)
     load_start(learner, seed=plan.seed)
     losses: list[float] = []
     for stage in plan.stages:
         for stage_step in range(STEPS_PER_STAGE):
             batch = recorded_batch(len(losses))
-            metrics = train_step(learner, batch, stage, stage_step=stage_step, old_logprobs_MT=None)
+            metrics = train_step(learner, batch, stage, stage_step=stage_step)
             losses.append(metrics["loss"])
     return losses

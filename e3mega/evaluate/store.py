@@ -1,0 +1,81 @@
+"""Completions by content: what a model was asked under which settings is never asked again."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from e3mega.rollout.records import Completion, GroupRequest
+
+_COMPLETIONS = TypeAdapter(tuple[Completion, ...])
+_CHUNK_BYTES = 1 << 20
+_COUNTED = (".safetensors", ".json", ".jinja", ".txt", ".model")
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 over name and content of the model's weights, configuration and tokenizer."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.suffix in _COUNTED):
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def request_digest(request: GroupRequest) -> str:
+    """SHA-256 over all that decides the completions, but the model."""
+    content = {
+        "prompt": list(request.prompt.token_ids),
+        "num_samples": request.num_samples,
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "top_k": request.top_k,
+        "seed": request.seed,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class CompletionStore:
+    """The completions of one model: one JSON line a request, kept as it is answered.
+
+    A kill at any byte loses at most the answer being written. Belongs to one process at a time.
+    """
+
+    def __init__(self, cache: Path, digest: str) -> None:
+        self._path = cache / digest[:32] / "completions.jsonl"
+        self._known: dict[str, tuple[Completion, ...]] = {}
+        if self._path.exists():
+            for line in self._path.read_bytes().splitlines():
+                self._read(line)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def _read(self, line: bytes) -> None:
+        """A torn line is passed over: its request is sent again."""
+        try:
+            record = json.loads(line)
+            self._known[record["request"]] = _COMPLETIONS.validate_python(record["completions"])
+        except (json.JSONDecodeError, KeyError, TypeError, ValidationError):
+            return
+
+    def get(self, request: GroupRequest) -> tuple[Completion, ...] | None:
+        """The completions of a request with the same content; None when it was never answered."""
+        return self._known.get(request_digest(request))
+
+    def put(self, request: GroupRequest, completions: tuple[Completion, ...]) -> None:
+        """Keep an answer; the kernel has it before this returns."""
+        digest = request_digest(request)
+        self._known[digest] = completions
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        values = _COMPLETIONS.dump_python(completions, mode="json")
+        line = json.dumps({"request": digest, "completions": values}).encode() + b"\n"
+        with self._path.open("a+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            is_torn = end > 0 and file.read(1) != b"\n"
+            file.write(b"\n" + line if is_torn else line)

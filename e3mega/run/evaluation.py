@@ -1,0 +1,166 @@
+"""Evaluates models on benchmarks: from the cache, and from servers for what it lacks."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from e3mega.errors import E3Error
+from e3mega.evaluate.benchmark import Benchmark, Protocol, measure
+from e3mega.evaluate.forcing import ForcingWords
+from e3mega.evaluate.sampling import NoServer, NotCachedError, Source
+from e3mega.evaluate.store import CompletionStore, model_digest
+from e3mega.generation.model_folder import ModelFolder, read_model_folder
+from e3mega.metrics import MetricsWriter
+from e3mega.plan.paths import RunPaths
+from e3mega.plan.planfile import Plan, read_plan
+from e3mega.run.tier import TierOrder, open_tier
+from e3mega.spec.schema.generation import GenerationOptions
+from e3mega.spec.schema.layout import GenerationLayout
+from e3mega.tasks.catalog import build_task
+from e3mega.tasks.options import TaskOptions
+from e3mega.tasks.sizes import max_prompt_tokens
+
+LABEL = "model"
+"""The evaluation label of a model that is measured outside of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOrder:
+    """What one command measures."""
+
+    models: tuple[Path, ...]
+    """Hugging Face folders or runs, each measured on every benchmark."""
+    benchmarks: dict[str, TaskOptions]
+    protocol: Protocol
+    """Its training budget stands for models whose run does not tell one."""
+    layout: GenerationLayout
+    generation: GenerationOptions
+    cache: Path
+    out: Path
+    """A folder for each model, the servers' logs and the page."""
+    wait_text: str
+    """What budget forcing tells the model."""
+    end_of_thinking: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A measured model. Example: ``Evaluated("quickstart", folder, 0, 128000)``."""
+
+    name: str
+    folder: Path
+    """Laid out like a run's, with the events of the measurement."""
+    num_generated_tokens: int
+    num_reused_tokens: int
+
+
+def evaluate_models(order: EvaluationOrder) -> list[Evaluated]:
+    """Measure every model; what was answered before a kill is not generated again."""
+    names = _names(order.models)
+    return [
+        asyncio.run(_evaluate(order, name, path))
+        for name, path in zip(names, order.models, strict=True)
+    ]
+
+
+def _names(models: Sequence[Path]) -> list[str]:
+    """The last part of each path that is not ``hf`` or ``export``, numbered where two agree."""
+    names: list[str] = []
+    for path in models:
+        parts = [part for part in path.resolve().parts if part not in ("hf", "export")]
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", parts[-1])
+        names.append(name if name not in names else f"{name}-{len(names)}")
+    return names
+
+
+async def _evaluate(order: EvaluationOrder, name: str, path: Path) -> Evaluated:
+    model = read_model_folder(path)
+    plan = _plan_of(path)
+    protocol = _protocol(order, model, plan)
+    store = CompletionStore(order.cache, model_digest(model.path))
+    paths = RunPaths(order.out / name)
+    source = Source((NoServer(),), store, max_in_flight=1)
+    benchmarks = [
+        Benchmark(benchmark, build_task(options, protocol.seed, model.path), _words(order, model))
+        for benchmark, options in order.benchmarks.items()
+    ]
+    try:
+        await _measure(benchmarks, source, protocol, paths, name=name, plan=plan)
+    except NotCachedError:
+        longest = max(protocol.budgets) + max(map(max_prompt_tokens, order.benchmarks.values()))
+        tier = TierOrder(model, order.out / name, longest, order.layout, order.generation)
+        async with open_tier(tier) as clients:
+            in_flight = order.generation.max_num_seqs * len(clients)
+            source = Source(clients, store, max_in_flight=in_flight)
+            await _measure(benchmarks, source, protocol, paths, name=name, plan=plan)
+    finally:
+        for benchmark in benchmarks:
+            await benchmark.task.close()
+    return Evaluated(name, paths.run_dir, source.num_generated, source.num_reused)
+
+
+async def _measure(
+    benchmarks: Sequence[Benchmark],
+    source: Source,
+    protocol: Protocol,
+    paths: RunPaths,
+    *,
+    name: str,
+    plan: Plan | None,
+) -> None:
+    """Write the events anew; a measurement that was cut off leaves none behind."""
+    shutil.rmtree(paths.metrics("loop").parent, ignore_errors=True)
+    out = MetricsWriter(paths.metrics("loop"))
+    out.write("run_started", name=name, seed=protocol.seed)
+    if protocol.training_budget is not None:
+        out.write(
+            "stage_started",
+            stage=plan.stages[-1].name if plan is not None else "training",
+            index=0,
+            mode="rl",
+            budget_tokens=protocol.training_budget,
+            version=0,
+        )
+    try:
+        for benchmark in benchmarks:
+            await measure(benchmark, source, protocol, out, label=LABEL)
+        out.write("run_finished", version=0)
+    finally:
+        out.close()
+
+
+def _plan_of(path: Path) -> Plan | None:
+    """The plan of the run that the folder belongs to, if it is one's."""
+    for folder in (path, *path.resolve().parents[:2]):
+        if RunPaths(folder).plan.exists():
+            return read_plan(RunPaths(folder).plan)
+    return None
+
+
+def _protocol(order: EvaluationOrder, model: ModelFolder, plan: Plan | None) -> Protocol:
+    """The order's protocol with what the model's run knows, its budgets within the context."""
+    protocol = order.protocol
+    if plan is not None and protocol.training_budget is None:
+        protocol = replace(protocol, training_budget=plan.stages[-1].budgets[-1].tokens)
+    room = model.max_context_tokens - max(map(max_prompt_tokens, order.benchmarks.values()))
+    if max(protocol.budgets) > room:
+        raise E3Error(
+            f"{model.path}: a budget of {max(protocol.budgets)} tokens and the longest prompt do "
+            f"not fit into the model's context of {model.max_context_tokens} tokens; use budgets "
+            f"of at most {room}"
+        )
+    return protocol
+
+
+def _words(order: EvaluationOrder, model: ModelFolder) -> ForcingWords:
+    if not order.protocol.max_waits:
+        return ForcingWords((), (), model.end_token_ids)
+    tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
+    wait = tokenizer.encode(order.wait_text, add_special_tokens=False).ids
+    end = tokenizer.encode(order.end_of_thinking, add_special_tokens=False).ids
+    return ForcingWords(tuple(wait), tuple(end), model.end_token_ids)
