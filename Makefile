@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# e.g. EXTRAS=cuda,dev on a machine with NVIDIA GPUs; kept from then on. Empty: cpu,dev at first.
+# e.g. EXTRAS=cuda,dev on a machine with NVIDIA GPUs; kept from then on. Empty: cpu,dev,cluster at first.
 EXTRAS ?=
 # Further arguments of pytest or of e3mega run, e.g. ARGS="-k ledger" or ARGS="--set seed=2".
 ARGS ?=
@@ -16,7 +16,7 @@ SPEC := specs/runs/quickstart.yaml
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
-setup:  ## make .venv (EXTRAS=cpu,dev or EXTRAS=cuda,dev)
+setup:  ## make .venv (EXTRAS=cpu,dev,cluster or EXTRAS=cuda,dev,cluster)
 	@tools/setup.sh $(EXTRAS)
 
 quickstart: setup  ## train a small reasoning model with the whole recipe

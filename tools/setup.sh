@@ -3,7 +3,7 @@
 #
 # usage: tools/setup.sh [EXTRAS]
 # EXTRAS is a list such as "cpu,dev" or "cuda,dev"; left out, it is what .venv was last made with,
-# "cpu,dev" at first. Uses uv: the one on PATH, else one installed into .uv/.
+# "cpu,dev,cluster" at first. Uses uv: the one on PATH, else one installed into .uv/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -94,7 +94,7 @@ main() {
     if [[ -f "$STAMP" ]]; then
         made_with="$(sed -n 's/^extras //p' "$STAMP")"
     fi
-    extras="${1:-${made_with:-cpu,dev}}"
+    extras="${1:-${made_with:-cpu,dev,cluster}}"
     [[ "$extras" =~ ^[a-z]+(,[a-z]+)*$ ]] || fail "EXTRAS is a list such as cpu,dev; got '$extras'"
     if [[ -f "$STAMP" && "$(wanted "$extras")" == "$(cat "$STAMP")" ]]; then
         return

@@ -1,0 +1,126 @@
+"""Two real servers, one killed at random moments: the run finishes, nothing is doubled."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from e3mega.metrics import Json, read_metrics
+from e3mega.plan.paths import RunPaths
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+
+SETTINGS = (
+    "layout.generation.num_replicas=2",
+    "layout.generation.threads_per_replica=1",
+    "evaluation.num_problems=8",
+    "evaluation.pass_num_problems=0",
+)
+
+
+def events(run_dir: Path, kind: str) -> list[dict[str, Json]]:
+    path = RunPaths(run_dir).metrics("loop")
+    return [e for e in read_metrics(path) if e["event"] == kind]
+
+
+def server_pid(run_dir: Path, name: str) -> int | None:
+    """The process of a server that runs now."""
+    report = json.loads(RunPaths(run_dir).node_report(0).read_text())
+    found = [job for job in report["jobs"] if job["name"] == name and job["status"] is None]
+    return found[0]["pid"] if found else None
+
+
+def start(run_dir: Path, *settings: str) -> subprocess.Popen[str]:
+    words = [word for each in (*SETTINGS, *settings) for word in ("--set", each)]
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "e3mega.cli", "run", "quickstart-small"),
+            *("--run-dir", str(run_dir), *words),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def kill_server(command: subprocess.Popen[str], run_dir: Path, count: int, seed: int) -> int:
+    """Kill the second server so often, each time at a random moment in which it serves."""
+    chance = random.Random(seed)
+    killed = 0
+    while killed < count and command.poll() is None:
+        serves = len(events(run_dir, "canary")) > 0
+        joined = len(events(run_dir, "server_joined")) + len(events(run_dir, "sync"))
+        pid = server_pid(run_dir, "generation_1") if serves else None
+        if pid is None or joined == 0:
+            time.sleep(0.1)
+            continue
+        lost = len(events(run_dir, "server_lost"))
+        time.sleep(chance.uniform(0.0, 3.0))
+        if command.poll() is None and server_pid(run_dir, "generation_1") == pid:
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+        deadline = time.monotonic() + 60
+        while command.poll() is None and len(events(run_dir, "server_lost")) == lost:
+            assert time.monotonic() < deadline, "the loop does not notice"
+            time.sleep(0.1)
+        _wait_for_join(command, run_dir, lost)
+    return killed
+
+
+def _wait_for_join(command: subprocess.Popen[str], run_dir: Path, lost: int) -> None:
+    """Wait until the killed server serves again, or the run has ended."""
+    while command.poll() is None:
+        newest = [e for e in events(run_dir, "canary") if e["server"] == 1]
+        since = events(run_dir, "server_lost")[lost:]
+        if since and newest and float(str(newest[-1]["time"])) > float(str(since[-1]["time"])):
+            return
+        time.sleep(0.2)
+
+
+def assert_whole(run_dir: Path) -> None:
+    """Every step once, every sample once, and a ledger that balances."""
+    steps = [int(str(e["step"])) for e in events(run_dir, "step")]
+    assert steps == list(range(1, len(steps) + 1))
+    ledger = events(run_dir, "ledger")[-1]
+    assert ledger["prompts_issued"] == int(str(ledger["prompts_answered"])) + int(
+        str(ledger["prompts_lost"])
+    )
+    assert ledger["prompts_redrawn"] == ledger["prompts_lost"]
+    folder = RunPaths(run_dir).rollouts_for("train")
+    rows: Counter[tuple[object, ...]] = Counter()
+    for path in folder.rglob("*.parquet"):
+        for row in pq.read_table(path, columns=["index", "sample"]).to_pylist():
+            rows[(str(path), row["index"], row["sample"])] += 1
+    assert rows and max(rows.values()) == 1
+
+
+def test_a_server_of_two_is_killed_and_the_run_finishes(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    command = start(run_dir)
+    killed = kill_server(command, run_dir, 1, seed=1)
+    output, _ = command.communicate(timeout=600)
+    assert command.returncode == 0, output
+    assert killed == 1 and len(events(run_dir, "server_lost")) == 1
+    assert_whole(run_dir)
+
+
+@pytest.mark.slow
+def test_a_server_of_two_is_killed_ten_times_and_the_run_finishes(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    more = ("cluster.max_restarts=20", "curriculum.stages.easy.exit.steps=400")
+    command = start(run_dir, *more)
+    killed = kill_server(command, run_dir, 10, seed=2)
+    # Its point is made; the rest of the steps need not be taken.
+    output, _ = command.communicate(timeout=1200)
+    assert command.returncode == 0, output
+    assert killed == 10
+    assert len(events(run_dir, "server_lost")) == 10
+    assert_whole(run_dir)

@@ -1,0 +1,124 @@
+"""Commands that read a run's folder: status, list, logs, stop; and the doctor."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from e3mega.cli import main
+from e3mega.metrics import MetricsWriter
+from e3mega.plan.paths import RunPaths
+from e3mega.plan.planfile import Role
+from e3mega.run.attempts import begin_attempt, end_attempt
+from e3mega.run.board import JobReport
+from e3mega.run.creation import create_folder
+from e3mega.run.doctor import check_machine, check_meeting
+from e3mega.run.station import Station
+from tests.unit.run.fake_runs import STEADY, fake_plan
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> RunPaths:
+    """A run that trains: one round done, its supervisor alive a moment ago."""
+    paths = RunPaths(tmp_path / "runs" / "fake")
+    paths.run_dir.mkdir(parents=True)
+    create_folder(fake_plan(STEADY), "seed: 1\n", paths)
+    begin_attempt(paths.exit_reason)
+    metrics = MetricsWriter(paths.metrics("loop"))
+    metrics.write("run_started", name="fake", attempt=0)
+    metrics.write("stage_started", stage="easy", budget_tokens=64)
+    values = {"step": 1, "stage_step": 1, "stage_max_steps": 10, "round": 0}
+    metrics.write("step", stage="easy", tokens_generated=400, tokens_trained=300, **values)
+    metrics.write("round", stage="easy", round=0, total_s=2.0)
+    metrics.write("ledger", prompts_issued=9, prompts_answered=8, prompts_redrawn=1, prompts_lost=1)
+    metrics.write("server_lost", server=0, reason="no answer within 5 s", pid=1)
+    metrics.close()
+    jobs = (JobReport("loop", Role.LOOP, 7, None, 0.0, 0),)
+    Station(paths, node=0, launch="a").beat(0, jobs)
+    return paths
+
+
+def test_status_shows_what_a_run_does(paths: RunPaths, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", str(paths.run_dir)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "fake: runs",
+        "easy",
+        "1/10",
+        "2.0 s, 200 generated and 150 trained tokens/s",
+        "9 prompts issued, 8 prompts answered, 1 prompts redrawn, 1 prompts lost",
+        "server 0 is lost: no answer within 5 s",
+        "loop 0",
+    ):
+        assert words in shown, words
+
+
+def test_a_supervisor_that_is_silent_is_told(
+    paths: RunPaths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    assert main(["status", str(paths.run_dir)]) == 0
+    assert "silent for 1:00:00: perhaps killed" in capsys.readouterr().out
+
+
+def test_list_shows_every_run_below_a_folder(
+    paths: RunPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end_attempt(paths.exit_reason, reason="finished", exit_code=0)
+    assert main(["list", str(paths.run_dir.parent)]) == 0
+    row = capsys.readouterr().out.splitlines()[-1].split()
+    assert row[1:] == ["easy", "1", "1", "finished"]
+
+
+def test_logs_shows_the_end_of_a_job_and_names_those_there_are(
+    paths: RunPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = paths.log("learner")
+    log.parent.mkdir()
+    log.write_text("".join(f"line {number}\n" for number in range(50)))
+    assert main(["logs", str(paths.run_dir), "learner", "--lines", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["line 48", "line 49"]
+    assert main(["logs", str(paths.run_dir), "lerner"]) == 1
+    assert "there are learner" in capsys.readouterr().err
+
+
+def test_stop_asks_a_run_and_says_when_there_is_nothing_to_ask(
+    paths: RunPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stop", str(paths.run_dir), "--no-wait"]) == 0
+    assert paths.stop_request.exists()
+    paths.stop_request.unlink()
+    end_attempt(paths.exit_reason, reason="left at a checkpoint", exit_code=75)
+    assert main(["stop", str(paths.run_dir)]) == 0
+    assert not paths.stop_request.exists()
+    assert "does not run: left: left at a checkpoint" in capsys.readouterr().out
+
+
+def test_the_doctor_finds_what_is_wrong(tmp_path: Path) -> None:
+    bad = {finding.what: finding for finding in check_machine(Path("/proc/runs"), "nowhere0")}
+    assert not bad["run folder"].is_good and not bad["address"].is_good
+    good = {finding.what: finding for finding in check_machine(tmp_path / "runs", None)}
+    for what in ("Python", "torch", "vLLM", "atomic rename", "file modes", "address", "ports"):
+        assert good[what].is_good, good[what].line()
+
+
+def test_the_doctor_has_tasks_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("e3mega.run.doctor._MEET_DEADLINE_S", 5.0)
+    child = os.fork()
+    os.environ["SLURM_PROCID"] = "0" if child else "1"
+    try:
+        findings = check_meeting(tmp_path, "a", 2, None)
+        if child == 0:
+            os._exit(0 if all(finding.is_good for finding in findings) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert len(findings) == 3 and all(finding.is_good for finding in findings)
+    finally:
+        if child == 0:
+            os._exit(2)
+        del os.environ["SLURM_PROCID"]
+    monkeypatch.setattr("e3mega.run.doctor._MEET_DEADLINE_S", 0.2)
+    (alone,) = check_meeting(tmp_path, "b", 2, None)
+    assert not alone.is_good and "tasks 1 did not write" in alone.found
