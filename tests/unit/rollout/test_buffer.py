@@ -93,7 +93,8 @@ def test_a_kill_at_any_byte_costs_at_most_the_group_being_written(tmp_path: Path
     whole = journal_of(tmp_path).read_bytes()
     store.append(GROUPS[1])
     rest = journal_of(tmp_path).read_bytes()[len(whole) :]
-    for cut in range(0, len(rest), 7):
+    # The last byte ends the line: without it the group is whole, and counts.
+    for cut in (*range(0, len(rest) - 1, 7), len(rest) - 2):
         journal_of(tmp_path).write_bytes(whole + rest[:cut])
         again = make_store(tmp_path)
         state = again.begin(REQUESTS)
@@ -101,6 +102,19 @@ def test_a_kill_at_any_byte_costs_at_most_the_group_being_written(tmp_path: Path
         assert state.num_redrawn == 3
         again.append(GROUPS[1])
         assert again.finished(REQUESTS) == {0: GROUPS[0], 1: GROUPS[1]}
+
+
+def test_a_group_without_the_end_of_its_line_is_whole_and_the_next_starts_a_line(
+    tmp_path: Path,
+) -> None:
+    store = make_store(tmp_path)
+    store.begin(REQUESTS)
+    store.append(GROUPS[0])
+    journal_of(tmp_path).write_bytes(journal_of(tmp_path).read_bytes()[:-1])
+    again = make_store(tmp_path)
+    assert again.begin(REQUESTS).finished == {0: GROUPS[0]}
+    again.append(GROUPS[1])
+    assert again.finished(REQUESTS) == {0: GROUPS[0], 1: GROUPS[1]}
 
 
 def test_a_kill_before_the_first_group_counts_every_request_as_redrawn(tmp_path: Path) -> None:
