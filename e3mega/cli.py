@@ -11,6 +11,7 @@ COMMANDS = (
     "resolve",
     "explain",
     "schema",
+    "geometry",
     "plan",
     "diff",
     "sweep",

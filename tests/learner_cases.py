@@ -8,6 +8,7 @@ from e3mega.objective.advantage import GroupMean
 from e3mega.objective.options import LossOptions
 from e3mega.plan.planfile import BudgetPlan, Plan, ServerPlan, StagePlan
 from e3mega.rollout.batch import PackedBatch
+from e3mega.rollout.bins import BinRules
 from e3mega.rollout.packing import pack
 from e3mega.rollout.records import TrainSequence
 from e3mega.spec.schema.cluster import ClusterOptions
@@ -129,8 +130,7 @@ def packed(
     return pack(
         sequences,
         normalizer=sum(sum(sequence.loss_mask) for sequence in sequences),
-        packed_tokens=packed_tokens,
-        num_bins_multiple=num_bins_multiple,
+        rules=BinRules(packed_tokens, num_bins_multiple, pair_cost=0.01),
         stage="easy",
         step=step,
         round=step,

@@ -26,7 +26,14 @@ _EXPERT_SIZES = {
     "experts_per_token": "num_experts_per_tok",
     "ffn_size": "moe_intermediate_size",
 }
-_EXPERT_KEYS = (*_EXPERT_SIZES.values(), "norm_topk_prob", "decoder_sparse_step", "mlp_only_layers")
+_NUM_EXPERTS_IN_5 = "num_local_experts"
+"""transformers 5 writes ``num_experts`` under this name."""
+_EXPERT_KEYS = frozenset(
+    {
+        *(*_EXPERT_SIZES.values(), _NUM_EXPERTS_IN_5),
+        *("norm_topk_prob", "decoder_sparse_step", "mlp_only_layers"),
+    }
+)
 _SETTINGS: dict[str, Json] = {"attention_dropout": 0.0, "hidden_act": "silu"}
 _READ_ELSEWHERE = frozenset(
     {"head_dim", "tie_word_embeddings", "rope_parameters", "rope_scaling", "rope_theta"}
@@ -141,7 +148,7 @@ def _refuse_unsupported(config: dict[str, Json], form: FamilyForm, where: str) -
     if isinstance(kinds, list) and any(kind != "full_attention" for kind in kinds):
         raise ModelError(f"{where}: layer_types other than full_attention are not supported")
     known = {*_SIZES.values(), *settings, *_READ_ELSEWHERE, *_PASSED_OVER, *form.passed_over}
-    known |= set(_EXPERT_KEYS) if form.has_experts else set()
+    known |= _EXPERT_KEYS if form.has_experts else set()
     for name, value in config.items():
         if name not in known and value is not None:
             raise ModelError(
@@ -158,6 +165,7 @@ def _share(config: dict[str, Json]) -> int:
 
 
 def _experts(config: dict[str, Json], where: str) -> dict[str, Json]:
+    config = {"num_experts": config.get(_NUM_EXPERTS_IN_5), **config}
     missing = [name for name in _EXPERT_SIZES.values() if config.get(name) is None]
     if missing:
         raise ModelError(f"{where}: {missing[0]} is missing; the experts cannot be read")

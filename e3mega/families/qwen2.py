@@ -8,6 +8,6 @@ QWEN2 = FamilyForm(
     has_qk_norm=False,
     has_qkv_bias=True,
     has_experts=False,
-    settings={"use_sliding_window": False},
+    settings={"use_mrope": False, "use_sliding_window": False},
     passed_over=frozenset({"max_window_layers", "sliding_window"}),
 )

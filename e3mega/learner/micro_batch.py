@@ -65,6 +65,8 @@ class MicroBatch:
     targets_P: torch.Tensor
     source_P: Indices
     """Token of the bin; -1 for one that alignment adds."""
+    is_scored_P: NDArray[np.bool_]
+    """Whether the token that is predicted here is one that the ranks compute."""
     packed: PackedSequences
     loss: LossInputs
 
@@ -153,6 +155,7 @@ def micro_batch(
         positions_1P=torch.from_numpy(order.positions_A[own_P])[None].to(grid.device),
         targets_P=picked(_shifted(tokens_T)),
         source_P=source_P,
+        is_scored_P=~is_added_P & (source_P < order.source_A.max()),
         packed=packed_sequences(
             torch.from_numpy(order.positions_A),
             rope=learner.rope,

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from e3mega.learner.finite import check_gradient, check_loss
-from e3mega.learner.micro_batch import NOTHING_KNOWN, Floats, Indices, MicroBatch, RoundScores
+from e3mega.learner.micro_batch import NOTHING_KNOWN, Floats, MicroBatch, RoundScores
 from e3mega.learner.pipeline import run_bins, token_scores
 from e3mega.learner.policy_loss import LossTerms, policy_loss
 from e3mega.learner.schedule import learning_rate
@@ -69,7 +69,7 @@ def own_logprobs(learner: LearnerModel, batch: PackedBatch, *, temperature: floa
     (M, T): bins dp_rank, dp_rank + dp, ... of the batch; 0 at the first token of a sequence and
     on padding. None on ranks that are not in the last pipeline stage. All ranks call it.
     """
-    grid, scored = learner.grid, list[tuple[Indices, Floats]]()
+    grid, scored = learner.grid, list[tuple[MicroBatch, Floats]]()
     with torch.no_grad():
         run_bins(
             learner,
@@ -83,10 +83,10 @@ def own_logprobs(learner: LearnerModel, batch: PackedBatch, *, temperature: floa
         return None
     own = slice(grid.place.dp_rank, None, grid.layout.dp)
     # What stands at the logits of token t is of token t + 1.
-    logprobs_MT = np.zeros((len(scored), batch.tokens_NT.shape[1] + 1), np.float32)
-    for row, (source_P, logprobs_P) in enumerate(scored):
-        logprobs_MT[row, source_P[source_P >= 0] + 1] = logprobs_P[source_P >= 0]
-    logprobs_MT = logprobs_MT[:, :-1] * (batch.positions_NT[own] > 0)
+    logprobs_MT = np.zeros((len(scored), batch.tokens_NT.shape[1]), np.float32)
+    for row, (micro, logprobs_P) in enumerate(scored):
+        logprobs_MT[row, micro.source_P[micro.is_scored_P] + 1] = logprobs_P[micro.is_scored_P]
+    logprobs_MT *= batch.positions_NT[own] > 0
     if grid.layout.cp > 1:
         total_MT = torch.from_numpy(logprobs_MT).to(grid.device)
         dist.all_reduce(total_MT, group=grid.groups.cp)
@@ -127,12 +127,12 @@ def _loss(
 
 
 def _scores(
-    scored: list[tuple[Indices, Floats]],
+    scored: list[tuple[MicroBatch, Floats]],
     micro: MicroBatch,
     scores_3P: torch.Tensor,
     non_loss_data: bool = True,
 ) -> None:
-    scored.append((micro.source_P, scores_3P[0].cpu().numpy()))
+    scored.append((micro, scores_3P[0].cpu().numpy()))
 
 
 def _set_optimizer(learner: LearnerModel, options: OptimizerOptions, rate: float) -> None:

@@ -12,8 +12,8 @@ from e3mega.loop.jobs import Jobs
 from e3mega.loop.requests import count_groups, generate_groups
 from e3mega.loop.state import LoopState
 from e3mega.plan.planfile import BudgetPlan, StagePlan
-from e3mega.plan.topology import num_bins_multiple
 from e3mega.rollout.batch_file import write_batch
+from e3mega.rollout.bins import bin_rules
 from e3mega.rollout.ledger import Amount, Intent, Ledger
 from e3mega.rollout.packing import pack
 from e3mega.rollout.records import CommandKind, FinishReason, Group, Purpose, Rollout
@@ -222,8 +222,7 @@ def _write_batches(
         batch = pack(
             step_data.sequences,
             normalizer=step_data.normalizer,
-            packed_tokens=budget.packed_tokens,
-            num_bins_multiple=num_bins_multiple(stage.learner),
+            rules=bin_rules(jobs.plan.model, stage.learner, budget.packed_tokens),
             stage=stage.name,
             step=step,
             round=state.stage_round,

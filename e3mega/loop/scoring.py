@@ -11,8 +11,8 @@ from safetensors.numpy import load_file  # pyright: ignore[reportUnknownVariable
 from e3mega.errors import RecordError
 from e3mega.loop.jobs import Jobs
 from e3mega.plan.planfile import StagePlan
-from e3mega.plan.topology import num_bins_multiple
 from e3mega.rollout.batch_file import read_batch, write_batch
+from e3mega.rollout.bins import bin_rules
 from e3mega.rollout.packing import pack
 from e3mega.rollout.records import CommandKind, TrainSequence
 
@@ -39,12 +39,10 @@ async def score_sequences(
         )
         for number, tokens in enumerate(sequences)
     ]
-    layout = stage.learner
     batch = pack(
         rows,
         normalizer=1.0,
-        packed_tokens=stage.budgets[-1].packed_tokens,
-        num_bins_multiple=num_bins_multiple(layout),
+        rules=bin_rules(jobs.plan.model, stage.learner, stage.budgets[-1].packed_tokens),
         stage=stage.name,
         step=version,
         round=0,

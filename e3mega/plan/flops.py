@@ -39,5 +39,10 @@ def forward_flops(model: ModelOptions, num_tokens: float) -> float:
     attention looks at.
     """
     pairs = num_tokens * (num_tokens + 1) / 2
-    attention = 4 * model.num_layers * model.num_heads * model.head_dim * pairs
-    return 2.0 * active_matrix_sizes(model) * num_tokens + attention
+    return 2.0 * active_matrix_sizes(model) * (num_tokens + pair_cost(model) * pairs)
+
+
+def pair_cost(model: ModelOptions) -> float:
+    """Operations of one pair of tokens in attention over those of one token in the matrices."""
+    attention = 4 * model.num_layers * model.num_heads * model.head_dim
+    return attention / (2.0 * active_matrix_sizes(model))

@@ -1,11 +1,11 @@
 """Packing of sequences into bins of equal length."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from e3mega.rollout.batch import PackedBatch
+from e3mega.rollout.bins import BinRules, Place, place
 from e3mega.rollout.records import TrainSequence
 
 # Shape letters: N bins (micro-batches), T tokens of a bin.
@@ -14,68 +14,21 @@ PAD_TOKEN_ID = 0
 """What fills the rest of a bin; never trained on and never attended to by a sequence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a sequence lies in a batch. Example: ``Place(bin=1, segment=0, start=0)``."""
-
-    bin: int
-    segment: int
-    start: int
-    """Token of the bin at which the sequence starts."""
-
-
-def place(
-    lengths: Sequence[int], *, packed_tokens: int, num_bins_multiple: int
-) -> tuple[tuple[Place, ...], int]:
-    """Places of sequences of these lengths, in their order, and the number of bins.
-
-    Longest first, each into the first bin with room (first-fit decreasing; ties by position, so
-    the outcome depends on nothing else). Bins are added until their number is a multiple of
-    ``num_bins_multiple``; those hold padding only. A caller who needs the tokens of sequence i in
-    a batch made by ``pack`` gets its place here from the same arguments.
-    """
-    assert lengths, "a batch needs at least one sequence"
-    longest = max(lengths)
-    assert longest <= packed_tokens, f"a sequence of {longest} tokens in bins of {packed_tokens}"
-    assert min(lengths) > 0, "an empty sequence cannot be packed"
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    room: list[int] = []
-    num_segments: list[int] = []
-    places: list[Place | None] = [None] * len(lengths)
-    for index in order:
-        length = lengths[index]
-        chosen = next((b for b, left in enumerate(room) if left >= length), len(room))
-        if chosen == len(room):
-            room.append(packed_tokens)
-            num_segments.append(0)
-        places[index] = Place(chosen, num_segments[chosen], packed_tokens - room[chosen])
-        room[chosen] -= length
-        num_segments[chosen] += 1
-    num_bins = -(-len(room) // num_bins_multiple) * num_bins_multiple
-    return tuple(found for found in places if found is not None), num_bins
-
-
 def pack(
     sequences: Sequence[TrainSequence],
     *,
     normalizer: float,
-    packed_tokens: int,
-    num_bins_multiple: int,
+    rules: BinRules,
     stage: str,
     step: int,
     round: int,
     version: int,
     lag: int,
 ) -> PackedBatch:
-    """Pack the sequences of one optimizer step.
-
-    ``num_bins_multiple`` is the learner's dp, so that every data-parallel rank gets the same
-    number of bins.
-    """
+    """Pack the sequences of one optimizer step; see ``bins.place`` for where each goes."""
     lengths = [len(sequence.token_ids) for sequence in sequences]
-    places, num_bins = place(
-        lengths, packed_tokens=packed_tokens, num_bins_multiple=num_bins_multiple
-    )
+    places, num_bins = place(lengths, rules)
+    packed_tokens = rules.packed_tokens
     shape = (num_bins, packed_tokens)
     batch = PackedBatch(
         stage=stage,

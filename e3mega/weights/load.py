@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 
 from e3mega.errors import CheckpointError
+from e3mega.families.hf_config import check_geometry, read_config
 from e3mega.families.mapping import HfTensor, Shard, Start, Weight, pieces
 from e3mega.families.registry import weights
 from e3mega.mcore.build import LearnerModel
@@ -18,10 +19,16 @@ Reader = Callable[[HfTensor], torch.Tensor]
 
 
 def load_start(learner: LearnerModel, *, seed: int) -> None:
-    """Fill the starting weights: the model's HF folder if it names one, else seeded random ones."""
-    folder = learner.model.hf_path
-    reader = random_reader(learner, seed) if folder is None else folder_reader(Path(folder))
-    load_weights(learner, reader)
+    """Fill the starting weights: the model's HF folder if it names one, else seeded random ones.
+
+    Raises ModelError when the folder's configuration is of another model than the spec's.
+    """
+    if learner.model.hf_path is None:
+        load_weights(learner, random_reader(learner, seed))
+        return
+    folder = Path(learner.model.hf_path)
+    check_geometry(learner.model, read_config(folder), str(folder / "config.json"))
+    load_weights(learner, folder_reader(folder))
 
 
 def load_weights(learner: LearnerModel, read: Reader) -> None:

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from e3mega.errors import RecordError
 from e3mega.rollout.batch import PackedBatch
 from e3mega.rollout.batch_file import ARRAY_NAMES, HEADER_NAMES, read_batch, write_batch
-from e3mega.rollout.packing import pack, place
+from e3mega.rollout.bins import BinRules, place
+from e3mega.rollout.packing import pack
 from e3mega.rollout.records import TrainSequence
+
+PAIR_COST = 0.01
 
 
 def make_sequences(lengths: list[tuple[int, int]], seed: int = 0) -> list[TrainSequence]:
@@ -37,8 +40,7 @@ def make_batch(
     return pack(
         sequences,
         normalizer=17.0,
-        packed_tokens=packed_tokens,
-        num_bins_multiple=multiple,
+        rules=BinRules(packed_tokens, multiple, PAIR_COST),
         stage="easy",
         step=3,
         round=2,
@@ -79,9 +81,7 @@ def test_each_token_lies_in_exactly_one_place(lengths: list[tuple[int, int]], dp
 def test_values_of_a_sequence_stand_at_its_place() -> None:
     sequences = make_sequences([(3, 20), (2, 40), (5, 9), (1, 30)])
     batch = make_batch(sequences, multiple=2)
-    places, num_bins = place(
-        [len(s.token_ids) for s in sequences], packed_tokens=64, num_bins_multiple=2
-    )
+    places, num_bins = place([len(s.token_ids) for s in sequences], BinRules(64, 2, PAIR_COST))
     assert num_bins == len(batch.tokens_NT)
     for sequence, at in zip(sequences, places, strict=True):
         for offset, token in enumerate(sequence.token_ids):
@@ -147,3 +147,31 @@ def test_a_damaged_batch_is_refused_by_name(tmp_path: Path, damage: str) -> None
         path.write_text("not a batch")
     with pytest.raises(RecordError, match="step_000003"):
         read_batch(path)
+
+
+@pytest.mark.parametrize("ranks", [2, 4, 8])
+def test_ranks_get_equal_work_with_pairs_counted(ranks: int) -> None:
+    """Lengths as heavy-tailed as reasoning's; first-fit alone gives one rank 1.4 times the mean."""
+    rng = np.random.default_rng(3)
+    lengths = [int(n) for n in np.clip(rng.lognormal(6.0, 0.8, 256), 8, 4096)]
+    places, num_bins = place(lengths, BinRules(8192, ranks, pair_cost=1e-4))
+    work, tokens = [0.0] * ranks, [0] * num_bins
+    for length, at in zip(lengths, places, strict=True):
+        # Pair by pair: a token looks at itself and at those before it.
+        work[at.bin % ranks] += sum(1 + 1e-4 * seen for seen in range(1, length + 1))
+        tokens[at.bin] += length
+        assert at.start + length <= 8192
+    assert num_bins % ranks == 0
+    assert max(work) <= 1.002 * sum(work) / ranks
+    assert max(tokens) <= 8192
+
+
+def test_bins_that_are_full_stay_as_first_fit_made_them() -> None:
+    """Sequences of 60, 30 and 10 tokens fill three bins of 100 to the last token."""
+    places, num_bins = place([60, 30, 10] * 3, BinRules(100, 1, PAIR_COST))
+    assert num_bins == 3
+    filled = [0] * 3
+    for length, at in zip([60, 30, 10] * 3, places, strict=True):
+        assert at.start >= 0
+        filled[at.bin] += length
+    assert filled == [100, 100, 100]
