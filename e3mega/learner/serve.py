@@ -35,11 +35,16 @@ def serve(plan: Plan, paths: RunPaths, attempt: int, segment: int) -> None:
     to all ranks. An error of ours becomes the reply's ``error``, and the process exits with 1.
     """
     grid = init_parallel(plan.layout.learner, process_rank())
+    obey(open_session(plan, paths, grid), attempt, segment)
+
+
+def open_session(plan: Plan, paths: RunPaths, grid: RankGrid) -> Session:
+    """This rank's learner as the newest complete checkpoint has it, or as a run starts."""
     learner = build_learner(plan, grid)
     version, steps = _start(plan, paths, learner)
     if version == 0:
         keep_start(learner, plan, paths)
-    session = Session(
+    return Session(
         plan=plan,
         paths=paths,
         learner=learner,
@@ -49,7 +54,6 @@ def serve(plan: Plan, paths: RunPaths, attempt: int, segment: int) -> None:
         writer=CheckpointWriter(learner, paths),
         metrics=MetricsWriter(paths.metrics("learner")) if grid.is_main else None,
     )
-    obey(session, attempt, segment)
 
 
 def obey(session: Session, attempt: int, segment: int) -> None:
