@@ -12,6 +12,7 @@ from statistics import fmean
 from e3mega.curriculum.exit import ExitReason, StagePast, exit_reason, is_measurement_due
 from e3mega.curriculum.options import PlateauExit, RecognitionExit, TargetExit, TokenKind
 from e3mega.errors import E3Error
+from e3mega.loop.accounts import write_ledger
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.measure import (
     choose_budget,
@@ -71,6 +72,8 @@ class Controller:
         finally:
             for task in self._ahead.values():
                 task.cancel()
+        write_ledger(self._jobs, self._state, stage)
+        self._state.ledger.check(is_drained=True)
         await self._jobs.command(CommandKind.EXPORT, version=self._state.version)
         await self._jobs.command(CommandKind.STOP, version=self._state.version)
         self._jobs.metrics.write("run_finished", version=self._state.version)
