@@ -1,0 +1,41 @@
+"""The server and the run that end-to-end tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.live_run import Finished, LiveRuns
+from tests.e2e.tier import Tier, end_tree
+from tests.warm_parent import WarmParent
+
+
+@pytest.fixture(scope="session")
+def tier(tmp_path_factory: pytest.TempPathFactory, warm_parent: WarmParent) -> Iterator[Tier]:
+    """One vLLM server for all tests that can share it."""
+    tier = Tier(tmp_path_factory.mktemp("tier"), warm_parent)
+    try:
+        tier.wait_until_ready()
+        yield tier
+    finally:
+        end_tree(tier.job)
+
+
+@pytest.fixture
+def live_runs() -> Iterator[LiveRuns]:
+    """Starts runs; what a failed test leaves of them is ended."""
+    runs = LiveRuns()
+    yield runs
+    runs.close()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    """The small run, from its start to its end."""
+    runs = LiveRuns()
+    try:
+        run = runs.start(tmp_path_factory.mktemp("finished") / "run")
+        status, lines, _ = run.finish()
+        assert status == 0, "\n".join(lines)
+        yield Finished(run, lines)
+    finally:
+        runs.close()

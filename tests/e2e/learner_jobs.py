@@ -1,0 +1,69 @@
+"""What forked ranks do in the end-to-end tests; see ``tests.warm_parent``."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from e3mega.learner.serve import obey, open_session
+from e3mega.learner.transfer import Source, Transfer
+from e3mega.mcore.attention import packed_sequences
+from e3mega.mcore.parallel import RankGrid
+from e3mega.plan.paths import RunPaths
+from e3mega.plan.planfile import read_plan
+from e3mega.weights.source import MegatronWeightSource
+
+DROPPED = "model.layers.1.mlp.up_proj.weight"
+
+
+class Dropping:
+    """A source that forgets one tensor."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor | None]]:
+        return (pair for pair in self._source if pair[0] != DROPPED)
+
+
+class Lagging:
+    """A source that yields, from its second use on, what it held the time before."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._former: list[tuple[str, torch.Tensor | None]] = []
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor | None]]:
+        now, former = list(self._source), self._former
+        self._former = now
+        return iter(former or now)
+
+
+SOURCES: dict[str, Callable[[Source], Source]] = {
+    "": lambda source: source,
+    "dropping": Dropping,
+    "lagging": Lagging,
+}
+
+
+def serve(grid: RankGrid, *, run_dir: str, source: str) -> None:
+    """The learner of a run's first attempt, sending through a source of ``SOURCES``."""
+    paths = RunPaths(Path(run_dir))
+    session = open_session(read_plan(paths.plan), paths, grid)
+    sent = SOURCES[source](MegatronWeightSource(session.learner))
+    session.transfer = Transfer(sent, session.plan, paths, is_main=grid.is_main)
+    obey(session, 0, 0)
+
+
+def logits(grid: RankGrid, *, run_dir: str, token_ids: list[int]) -> Any:
+    """This rank's columns of the learner's logits, (T, V / tp), at the newest checkpoint."""
+    paths = RunPaths(Path(run_dir))
+    learner = open_session(read_plan(paths.plan), paths, grid).learner
+    tokens_1T, positions_T = torch.tensor([token_ids]), torch.arange(len(token_ids))
+    packed = packed_sequences(
+        positions_T, rope=learner.rope, device=grid.device, dtype=learner.dtype
+    )
+    with torch.no_grad():
+        found = learner.chunks[0](tokens_1T, positions_T[None], None, packed_seq_params=packed)
+    return found[0].numpy()
