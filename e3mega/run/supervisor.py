@@ -27,6 +27,7 @@ from e3mega.run.member import Member
 from e3mega.run.node_jobs import NodeJobs
 from e3mega.run.processes import adopt_orphans, kill_descendants
 from e3mega.run.provenance import write_node_facts, write_run_facts
+from e3mega.run.segments import note_segments
 from e3mega.run.station import Station
 
 
@@ -92,7 +93,7 @@ def _show(head: Head, post: _Post, console: Console, signals: list[int]) -> Endi
     if ending.exit_code != 0:
         names = ", ".join(job.name for job in post.plan.jobs)
         console.print(f"stopping {names}", highlight=False)
-    _stop(post.jobs, signals)
+    _stop(post, signals)
     return ending
 
 
@@ -105,7 +106,7 @@ def _follow(post: _Post, signals: list[int]) -> int:
     member = Member(post.plan, paths, station, post.jobs)
     try:
         ending = member.watch(signals)
-        _stop(post.jobs, signals)
+        _stop(post, signals)
     finally:
         member.close()
         kill_descendants()
@@ -114,10 +115,12 @@ def _follow(post: _Post, signals: list[int]) -> int:
     return ending.exit_code
 
 
-def _stop(jobs: NodeJobs, signals: list[int]) -> None:
+def _stop(post: _Post, signals: list[int]) -> None:
     """End all jobs and their descendants; a further signal means at once."""
     given = len(signals)
-    jobs.stop(lambda: len(signals) > given)
+    # What a job mapped since the last look is known only while it lives.
+    note_segments(post.paths.segments(post.station.node))
+    post.jobs.stop(lambda: len(signals) > given)
 
 
 @contextmanager
