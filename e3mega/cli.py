@@ -16,6 +16,7 @@ COMMANDS = (
     "diff",
     "sweep",
     "run",
+    "grade",
     "launch",
     "resume",
     "status",

@@ -205,6 +205,38 @@ class RunPaths:
         return self.run_dir / "transfer"
 
 
+@dataclass(frozen=True, slots=True)
+class GradePaths:
+    """Paths of a grading. Example: ``GradePaths(Path("runs/graded")).problems``."""
+
+    out: Path
+
+    @property
+    def journal(self) -> Path:
+        """Finished problems with their completions, one JSON line each."""
+        return self.out / "graded.jsonl"
+
+    @property
+    def problems(self) -> Path:
+        """The data set that ``task.problems`` names."""
+        return self.out / "problems.parquet"
+
+    @property
+    def completions(self) -> Path:
+        """The completions that ``task.traces`` names."""
+        return self.out / "completions.parquet"
+
+    @property
+    def summary(self) -> Path:
+        """Counts and pass rates."""
+        return self.out / "summary.json"
+
+    @property
+    def asymmetry(self) -> Path:
+        """What ``e3mega asymmetry`` measured."""
+        return self.out / "asymmetry.json"
+
+
 MANIFEST = "manifest.json"
 """Makes a checkpoint complete; the last of its files."""
 

@@ -34,6 +34,9 @@ class CountdownOptions(Options):
     """Operators that may be used; a division must come out even."""
     half: Half = Half.ALL
     """Which half of the problems by difficulty."""
+    problems: str | None = None
+    """File of graded problems as ``e3mega grade`` writes it, to train on these alone, under the
+    slices it names; null for all."""
     held_out_frac: Fraction = 0.35
     """Share of all problems kept for evaluation and never trained on."""
     trace_hit_frac: Fraction = 0.5

@@ -29,6 +29,7 @@ class CountdownForm:
     """See ``text_form.TextForm``."""
 
     grader: str | None = None
+    answer_cue = "\n</think>\n<answer>"
     verdicts: tuple[str, ...] = (HIT, MISS)
 
     def __init__(self, options: CountdownTextOptions, seed: int) -> None:

@@ -12,6 +12,7 @@ from e3mega.tasks.countdown_language import (
     EQUALS,
     HIT,
     MISS,
+    OPEN_ANSWER,
     problem_text,
     prompt_text,
     read_problem,
@@ -21,8 +22,9 @@ from e3mega.tasks.countdown_problems import Problem
 from e3mega.tasks.countdown_split import split_problems
 from e3mega.tasks.countdown_traces import TraceWriter
 from e3mega.tasks.countdown_verifier import CountdownVerifier
-from e3mega.tasks.interface import Marks, Probe, Prompt, Trace
+from e3mega.tasks.interface import Attempt, Marks, Probe, Prompt, Trace
 from e3mega.tasks.shuffled_stream import ShuffledStream
+from e3mega.tasks.text_problems import TextProblem, read_problems
 from e3mega.tasks.word_tokenizer import WordTokenizer
 
 # Every random stream of the task has a number of its own behind the seed; 1 is the split.
@@ -41,7 +43,15 @@ class CountdownTask:
         self.end_token_ids = (self._tokenizer.id_of[END],)
         split = split_problems(options, seed)
         halves = (Half.EASY, Half.HARD) if options.half is Half.ALL else (options.half,)
-        self._training = [(half, p) for half in halves for p in split.training[half]]
+        self._graded = _graded(options.problems) if options.problems is not None else None
+        self._training = [
+            (half, problem)
+            for half in halves
+            for problem in split.training[half]
+            if self._graded is None or (problem.numbers, problem.target) in self._graded
+        ]
+        if not self._training:
+            raise E3Error(f"task.problems = {options.problems}: no training problem is in it")
         easy, hard = split.held_out[Half.EASY], split.held_out[Half.HARD]
         pairs = (((Half.EASY, e), (Half.HARD, h)) for e, h in zip(easy, hard, strict=False))
         self._held_out = list(chain.from_iterable(pairs))
@@ -70,10 +80,12 @@ class CountdownTask:
 
     def _prompt(self, half: Half, problem: Problem, order: Sequence[int]) -> Prompt:
         numbers = [problem.numbers[i] for i in order]
+        graded = (self._graded or {}).get((problem.numbers, problem.target))
         return Prompt(
             problem_text(numbers, problem.target),
             self._tokenizer.ids(prompt_text(numbers, problem.target)),
-            half.value,
+            half.value if graded is None else graded.slice_name,
+            None if graded is None else graded.pass_rate,
         )
 
     def training_prompt(self, index: int) -> Prompt:
@@ -131,6 +143,16 @@ class CountdownTask:
         numbers, target = self._read(prompt.problem)
         return self._verifier.mark(numbers, target, token_ids)
 
+    def attempts(self, prompt: Prompt, token_ids: Sequence[int]) -> tuple[Attempt, ...]:
+        """The attempts of a completion, each with its verdict."""
+        numbers, target = self._read(prompt.problem)
+        return self._verifier.attempts(numbers, target, token_ids)
+
+    @property
+    def answer_cue(self) -> tuple[int, ...]:
+        """The word that opens an answer."""
+        return self._tokenizer.ids(OPEN_ANSWER)
+
     async def judge(self, prompt: Prompt, token_ids: Sequence[int]) -> Marks:
         """The marks; the verifier is exact and quick, so no worker is asked."""
         return self.mark(prompt, token_ids)
@@ -145,3 +167,12 @@ class CountdownTask:
     def write_tokenizer(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json in Hugging Face format."""
         self._tokenizer.write(folder)
+
+
+def _graded(path: str) -> dict[tuple[tuple[int, ...], int], TextProblem]:
+    """The training problems of a graded file by their numbers, ascending, and target."""
+    found: dict[tuple[tuple[int, ...], int], TextProblem] = {}
+    for problem in read_problems(path).training:
+        numbers, target = read_problem(problem.text)
+        found[tuple(sorted(numbers)), target] = problem
+    return found

@@ -15,7 +15,7 @@ from e3mega.tasks.arithmetic import NotAnExpression, exact_value
 from e3mega.tasks.countdown_language import END, EQUALS, HIT, MISS, OPERATORS
 from e3mega.tasks.countdown_problems import apply
 from e3mega.tasks.failure import Failure
-from e3mega.tasks.interface import Marks
+from e3mega.tasks.interface import Attempt, Marks
 from e3mega.tasks.word_tokenizer import WordTokenizer
 
 TOLERANCE = Fraction(1, 100_000)
@@ -105,6 +105,13 @@ class CountdownVerifier:
                 previous_end = at + 1
                 found.append(_Attempt(body, token == self._hit, is_hit, previous_end))
         return found
+
+    def attempts(
+        self, numbers: tuple[int, ...], target: int, token_ids: Sequence[int]
+    ) -> tuple[Attempt, ...]:
+        """The attempts of a completion; each has a verdict."""
+        found = self._attempts(token_ids, sorted(numbers), target)
+        return tuple(Attempt(each.end, each.is_hit, each.is_claimed) for each in found)
 
     def mark(self, numbers: tuple[int, ...], target: int, token_ids: Sequence[int]) -> Marks:
         """Marks of a completion; what stands behind the end token is not looked at."""

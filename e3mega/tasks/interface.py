@@ -43,6 +43,18 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt of a completion. Example: ``Attempt(10, is_hit=False, is_claimed=False)``."""
+
+    end: int
+    """Tokens after which it is complete."""
+    is_hit: bool
+    """Whether it is right; False where that cannot be told."""
+    is_claimed: bool | None
+    """Whether the completion calls it right; None where it says nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """A supervised example. Example: ``Trace(prompt, (12, 3, 1), True, (1.0, 6.0, 1.0))``."""
 
@@ -78,6 +90,16 @@ class Task(Protocol):
         """Training prompts of the slice: one epoch of the stream of ``training_prompt``."""
         ...
 
+    @property
+    def num_held_out(self) -> int:
+        """Held-out prompts there are."""
+        ...
+
+    @property
+    def answer_cue(self) -> tuple[int, ...]:
+        """Tokens put behind an attempt that make the model answer at once; empty if none do."""
+        ...
+
     def training_prompt(self, index: int) -> Prompt:
         """Prompt number ``index`` of the endless, shuffled training stream of the slice."""
         ...
@@ -99,6 +121,10 @@ class Task(Protocol):
 
         The reward is 0 where only a grading worker can tell.
         """
+        ...
+
+    def attempts(self, prompt: Prompt, token_ids: Sequence[int]) -> tuple[Attempt, ...]:
+        """The attempts of a completion, in order."""
         ...
 
     async def judge(self, prompt: Prompt, token_ids: Sequence[int]) -> Marks:

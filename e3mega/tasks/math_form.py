@@ -25,6 +25,7 @@ class MathForm:
     """See ``text_form.TextForm``. A problem is JSON: its text and its answers."""
 
     grader: str | None = "e3mega.tasks.math_grader"
+    answer_cue = "\n</think>\n\n\\boxed{"
     verdicts: tuple[str, ...] = ()
 
     def __init__(self, options: MathOptions, seed: int) -> None:

@@ -28,6 +28,7 @@ class MultiplicationForm:
     """See ``text_form.TextForm``."""
 
     grader: str | None = None
+    answer_cue = "\n\n\\boxed{"
     verdicts: tuple[str, ...] = (HIT, MISS)
 
     def __init__(self, options: MultiplicationOptions, seed: int) -> None:

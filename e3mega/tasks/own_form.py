@@ -29,6 +29,7 @@ class OwnForm:
     worker.
     """
 
+    answer_cue = ""
     verdicts: tuple[str, ...] = ()
 
     def __init__(self, options: OwnOptions, seed: int) -> None:

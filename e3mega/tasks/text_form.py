@@ -50,6 +50,9 @@ class TextForm(Protocol):
     verdicts: tuple[str, ...]
     """Words that call an attempt right or wrong; empty if the language has none."""
 
+    answer_cue: str
+    """Put behind an attempt, it makes the model answer at once; empty if nothing does."""
+
     def problems(self) -> ProblemSet:
         """The task's own problems."""
         ...

@@ -10,10 +10,10 @@ from pathlib import Path
 from e3mega.errors import E3Error
 from e3mega.tasks.failure import Failure
 from e3mega.tasks.grading_pool import GradingLimits, GradingPool
-from e3mega.tasks.interface import Marks, Probe, Prompt, Trace
+from e3mega.tasks.interface import Attempt, Marks, Probe, Prompt, Trace
 from e3mega.tasks.recorded_traces import RecordedTrace, read_traces
 from e3mega.tasks.shuffled_stream import ShuffledStream
-from e3mega.tasks.text_form import TextForm
+from e3mega.tasks.text_form import TextAttempt, TextForm
 from e3mega.tasks.text_options import GradingOptions, TextOptions
 from e3mega.tasks.text_problems import ProblemSet, TextProblem, read_problems
 from e3mega.tasks.text_tokenizer import TextTokenizer
@@ -194,7 +194,7 @@ class TextTask:
         body, has_ended = self._ended(token_ids)
         response = self._tokenizer.text(body)
         attempts = self._form.attempts(prompt.problem, response)
-        ends = self._tokenizer.ends(body)
+        places = self._places(body, response, attempts)
         reward, failure = 0.0, Failure.UNFINISHED
         if has_ended:
             reading = self._form.read(prompt.problem, response)
@@ -207,12 +207,34 @@ class TextTask:
             num_false_hits=sum(a.is_claimed and not a.is_hit for a in attempts),
             num_missed_hits=sum(a.is_hit and a.is_checked and not a.is_claimed for a in attempts),
             solved_at=len(body) + 1 if reward > 0 else None,
-            attempts_at=tuple(
-                min(len(body), 1 + bisect_left(ends, len(response[: each.end].encode())))
-                for each in attempts
-            ),
+            attempts_at=places,
             failure=failure,
         )
+
+    def _places(
+        self, body: Sequence[int], response: str, attempts: Sequence[TextAttempt]
+    ) -> tuple[int, ...]:
+        """Tokens after which each attempt is complete."""
+        ends = self._tokenizer.ends(body)
+        return tuple(
+            min(len(body), 1 + bisect_left(ends, len(response[: each.end].encode())))
+            for each in attempts
+        )
+
+    def attempts(self, prompt: Prompt, token_ids: Sequence[int]) -> tuple[Attempt, ...]:
+        """The attempts of a completion, with a verdict where the response states one."""
+        body, _ = self._ended(token_ids)
+        response = self._tokenizer.text(body)
+        found = self._form.attempts(prompt.problem, response)
+        return tuple(
+            Attempt(place, each.is_hit, each.is_claimed if each.is_checked else None)
+            for place, each in zip(self._places(body, response, found), found, strict=True)
+        )
+
+    @property
+    def answer_cue(self) -> tuple[int, ...]:
+        """The form's words that make the model answer at once."""
+        return self._tokenizer.ids(self._form.answer_cue)
 
     async def judge(self, prompt: Prompt, token_ids: Sequence[int]) -> Marks:
         """The marks with the reward, from a grading worker where the form has one."""
