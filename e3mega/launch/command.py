@@ -10,7 +10,7 @@ from e3mega.errors import E3Error
 from e3mega.launch.experiment import Launch, render, submit
 from e3mega.launch.profile import Kind, SiteProfile, find_profile, read_profile
 from e3mega.launch.record import LaunchRecord, read_record, write_record
-from e3mega.plan.compile import compile_plan
+from e3mega.plan.compile import checked_plan
 from e3mega.plan.paths import RunPaths, default_run_root
 from e3mega.plan.planfile import Plan, read_plan
 from e3mega.plan.show import print_plan
@@ -26,7 +26,7 @@ def launch_spec(
     resolved: Resolved, profile: SiteProfile, *, run_dir: Path | None, is_applied: bool
 ) -> int:
     """Show what would be submitted, or submit it; the exit status."""
-    plan = compile_plan(resolved.options)
+    plan = checked_plan(resolved)
     root = profile.options.run_root
     folder = run_dir or (Path(root) if root else default_run_root()) / plan.name
     launch = _launch_of(plan, folder.resolve())

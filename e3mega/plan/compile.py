@@ -23,6 +23,7 @@ _MAX_PREFILL_TOKENS = 8192
 def compile_plan(options: RunOptions) -> Plan:
     """The plan of a checked spec; the same options give the same plan."""
     stages, server = compile_stages(options), server_plan(options)
+    expected = estimate(options, stages, server)
     return Plan(
         e3mega_version=__version__,
         name=options.name,
@@ -39,8 +40,8 @@ def compile_plan(options: RunOptions) -> Plan:
         logging=options.logging,
         num_parameters=num_parameters(options.model),
         sync_bytes=sync_bytes(options.model),
-        warnings=warnings_of(options),
-        estimates=estimate(options, stages, server),
+        warnings=warnings_of(options, stages, expected),
+        estimates=expected,
     )
 
 

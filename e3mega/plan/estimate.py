@@ -1,7 +1,7 @@
 """Estimates what a spec's stages take: memory of every device, seconds, utilisation, cost."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from e3mega.curriculum.options import CoupledBudget, RampBudget
 from e3mega.families.geometry import ModelOptions
@@ -131,9 +131,7 @@ class _View:
         mean = options.estimates.completion_frac * budget.tokens
         sequence = max_prompt_tokens(stage.task) + mean
         num_sequences = stage.rollout.prompts_per_step * stage.rollout.samples_per_prompt
-        passes = passes_per_step(
-            layout, has_old=_has_old(stage), has_reference=has_reference(stage)
-        )
+        passes = passes_per_step(layout, has_old=has_old(stage), has_reference=has_reference(stage))
         step_flops = passes * num_sequences * forward_flops(options.model, sequence)
         bins = _bins_per_rank(stage, budget, options.estimates.completion_frac)
         learning = learning_seconds(
@@ -154,7 +152,7 @@ class _View:
             max_lag=stage.rollout.max_lag,
             group_slowness=_slowness(stage.rollout.samples_per_prompt, mean, budget),
             round_slowness=_slowness(num_sequences * per_round, mean, budget),
-            num_slots=concurrent * options.layout.generation.num_replicas,
+            num_slots=self._slots(load) * options.layout.generation.num_replicas,
             round_sequences=num_sequences * per_round,
         )
         measuring = self._measuring_s(stage) if is_rl else 0.0
@@ -195,6 +193,10 @@ class _View:
             kv_cache_tokens=self.tier.kv_cache_tokens,
         )
 
+    def _slots(self, load: Load) -> int:
+        """Sequences that one server can decode at once, if there are as many."""
+        return self._concurrent(replace(load, num_sequences=self.server.max_num_seqs))
+
     def _generation_s(self, load: Load) -> float:
         layout = self.options.layout.generation
         return generation_seconds(
@@ -224,7 +226,7 @@ class _View:
         return found
 
 
-def _has_old(stage: StagePlan) -> bool:
+def has_old(stage: StagePlan) -> bool:
     """Whether log-probs of the round's first weights are computed for the ratio."""
     return stage.rollout.steps_per_round > 1 and stage.loss.compares_with_start
 

@@ -10,6 +10,7 @@ from e3mega.spec.findings import Finding, as_problem
 from e3mega.spec.layout_rules import LAYOUT_RULES
 from e3mega.spec.model_rules import MODEL_RULES
 from e3mega.spec.origins import Composition, Key
+from e3mega.spec.schema.curriculum import StageMode
 from e3mega.spec.schema.run import RunOptions
 from e3mega.spec.signatures.tables import misfit, vllm_server_arguments, vllm_version
 from e3mega.spec.stage_rules import stage_findings
@@ -36,9 +37,11 @@ _PLANNED_SERVER_ARGS = frozenset(
         "kv_cache_memory_bytes",
         "api_key",
         "generation_config",
+        "override_generation_config",
     }
 )
-"""vLLM arguments that the server's job derives from the plan."""
+"""vLLM arguments that the server's job derives from the plan, and those that would have it sample
+from another distribution than its log-probabilities, and so the importance weights, are of."""
 
 
 def check_rules(
@@ -99,6 +102,17 @@ def servers_serve_all_stages(options: RunOptions) -> Iterator[Finding]:
                 yield Finding(key, "{0}, as for all stages", fix, (("generation", name),))
 
 
+def first_stage_starts_from_something(options: RunOptions) -> Iterator[Finding]:
+    """Random weights earn no reward, so the first stage on them is supervised."""
+    name = next(iter(options.curriculum.order), "")
+    first = options.curriculum.stages.get(name)
+    if first is not None and first.mode is StageMode.RL and options.model.hf_path is None:
+        key: Key = ("curriculum", "stages", name, "mode")
+        fix = "put a supervised stage before it, or set model.hf_path"
+        need = "supervised for the first stage from random weights, {0}"
+        yield Finding(key, need, fix, (("model", "hf_path"),))
+
+
 def server_args_are_vllms(options: RunOptions) -> Iterator[Finding]:
     """Arguments are ones that the server has; those that follow from the plan, or that the proof
     of a sync rests on, stay as they are."""
@@ -121,6 +135,7 @@ def server_args_are_vllms(options: RunOptions) -> Iterator[Finding]:
 _RULES: tuple[Callable[[RunOptions], Iterator[Finding]], ...] = (
     names_can_be_folders,
     order_names_each_stage_once,
+    first_stage_starts_from_something,
     *CLUSTER_RULES,
     *LAYOUT_RULES,
     stage_layouts_are_possible,

@@ -75,11 +75,11 @@ def test_test_budgets_beyond_the_context_are_cut_and_listed(tmp_path: Path) -> N
     assert plan.server.max_model_len == 512
 
 
-def test_rl_from_random_weights_is_warned_of(tmp_path: Path) -> None:
-    plan = planned(tmp_path, "curriculum.order=[easy, warmup, hard]")
-    assert len(plan.warnings) == 1 and "random weights" in plan.warnings[0]
-    given = planned(tmp_path, "curriculum.order=[easy, warmup, hard]", "model.hf_path=base")
-    assert given.warnings == ()
+def test_a_lag_that_the_tier_cannot_hold_is_warned_of(tmp_path: Path) -> None:
+    sets = ("rollout.max_lag=2", "loss.correction={kind: truncated}")
+    narrow = planned(tmp_path, *sets).warnings
+    assert len(narrow) == 3 and all("rollout.max_lag = 2 is never reached" in w for w in narrow)
+    assert planned(tmp_path, *sets, "generation.max_num_seqs=768").warnings == ()
 
 
 def test_jobs_are_the_servers_the_learner_and_the_loop(tmp_path: Path) -> None:
