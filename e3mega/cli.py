@@ -18,6 +18,7 @@ COMMANDS = (
     "sweep",
     "run",
     "grade",
+    "asymmetry",
     "launch",
     "resume",
     "status",
