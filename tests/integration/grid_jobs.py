@@ -78,7 +78,7 @@ def digest(learner: LearnerModel) -> str:
     """SHA-256 of the bits of this rank's weights."""
     value = hashlib.sha256()
     for name, parameter in sorted(learner.named_parameters().items()):
-        value.update(name.encode() + parameter.detach().numpy().tobytes())
+        value.update(name.encode() + parameter.detach().cpu().float().numpy().tobytes())
     return value.hexdigest()
 
 

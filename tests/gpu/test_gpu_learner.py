@@ -1,0 +1,136 @@
+"""The learner on one GPU over NCCL: what only a GPU can show.
+
+``pytest -m gpu`` runs these on a machine with a GPU. Tests of Transformer Engine need it installed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from megatron.core.extensions.transformer_engine import HAVE_TE
+
+from e3mega.device import ProcessRank
+from e3mega.families.geometry import ModelOptions, Precision
+from e3mega.learner.step import score, train_step
+from e3mega.mcore.build import LearnerModel, build_learner
+from e3mega.mcore.parallel import RankGrid, destroy_parallel, init_parallel
+from e3mega.plan.planfile import StagePlan
+from e3mega.spec.schema.layout import Device, Fp8, LayerImplementation, LearnerLayout, Recompute
+from e3mega.weights.load import folder_reader, load_weights
+from e3mega.weights.source import MegatronWeightSource
+from tests.family_cases import family_model, write_hf_family
+from tests.integration.family_jobs import TEMPERATURE, batch_of_all_tokens
+from tests.integration.grid_jobs import recorded
+from tests.learner_cases import tiny_plan
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.accelerator.is_available(), reason="no GPU on this machine"),
+]
+te = pytest.mark.skipif(not HAVE_TE, reason="Transformer Engine is not installed")
+LOCAL = LearnerLayout(device=Device.GPU, layers=LayerImplementation.LOCAL)
+TE = LearnerLayout(device=Device.GPU, layers=LayerImplementation.TRANSFORMER_ENGINE)
+OVERLAPPED = TE.model_copy(update={"overlap_grad_reduce": True, "overlap_param_gather": True})
+both = pytest.mark.parametrize(
+    "layout", [pytest.param(LOCAL, id="local"), pytest.param(TE, id="te", marks=te)]
+)
+NAMES = ("qwen3-tied", "qwen2-linear", "llama", "qwen3-moe")
+
+
+@contextmanager
+def joined(layout: LearnerLayout, folder: Path) -> Iterator[RankGrid]:
+    """One rank over NCCL."""
+    store = f"file://{folder}/store-{len(list(folder.iterdir()))}"
+    yield init_parallel(layout, ProcessRank(0, 1, 0), init_method=store)
+    destroy_parallel()
+
+
+def learner_of(grid: RankGrid, model: ModelOptions, folder: Path) -> tuple[StagePlan, LearnerModel]:
+    plan = tiny_plan(grid.layout, model=model)
+    learner = build_learner(plan, grid)
+    load_weights(learner, folder_reader(folder))
+    return plan.stages[0], learner
+
+
+def of_precision(name: str, precision: Precision) -> ModelOptions:
+    """The model of a case in a precision."""
+    return family_model(name).model_copy(update={"precision": precision})
+
+
+@both
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_those_of_transformers(tmp_path: Path, layout: LearnerLayout, name: str) -> None:
+    """In fp32 to 1e-3 (matrix products of a GPU), in bfloat16 to a tenth of a nat."""
+    reference = write_hf_family(name, tmp_path / "hf").to("cpu")
+    batch = batch_of_all_tokens(1)
+    wanted_NT = np.zeros(batch.tokens_NT.shape, np.float32)
+    for row, segments_T in enumerate(batch.segments_NT):
+        for segment in range(segments_T.max() + 1):
+            at = np.flatnonzero(segments_T == segment)
+            tokens = torch.from_numpy(batch.tokens_NT[row, at].astype(np.int64))
+            if tokens.any():
+                with torch.no_grad():
+                    table = (reference(tokens[None]).logits[0] / TEMPERATURE).log_softmax(-1)
+                wanted_NT[row, at[1:]] = table[:-1].gather(1, tokens[1:, None])[:, 0].numpy()
+    for precision, tolerance in ((Precision.FLOAT32, 1e-3), (Precision.BFLOAT16, 0.1)):
+        if precision is Precision.FLOAT32 and layout is TE:
+            continue  # Its fused attention takes 16-bit heads.
+        with joined(layout, tmp_path) as grid:
+            _, learner = learner_of(grid, of_precision(name, precision), tmp_path / "hf")
+            found_NT = score(learner, batch, temperature=TEMPERATURE)
+        assert found_NT is not None
+        np.testing.assert_allclose(found_NT, wanted_NT, atol=tolerance, rtol=0)
+
+
+@both
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_come_back_bit_for_bit(tmp_path: Path, layout: LearnerLayout, name: str) -> None:
+    from safetensors.torch import load_file
+
+    write_hf_family(name, tmp_path / "hf")
+    wanted = load_file(tmp_path / "hf" / "model.safetensors")
+    with joined(layout, tmp_path) as grid:
+        _, learner = learner_of(grid, of_precision(name, Precision.BFLOAT16), tmp_path / "hf")
+        came = {
+            each: tensor for each, tensor in MegatronWeightSource(learner) if tensor is not None
+        }
+        assert came.keys() == wanted.keys()
+        for each, tensor in came.items():
+            assert torch.equal(tensor.cpu(), wanted[each].to(torch.bfloat16)), each
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param(LOCAL, id="local"),
+        pytest.param(TE, id="te", marks=te),
+        pytest.param(OVERLAPPED, id="te-overlapped", marks=te),
+        pytest.param(
+            TE.model_copy(update={"recompute": Recompute.FULL}), id="te-recomputed", marks=te
+        ),
+        pytest.param(TE.model_copy(update={"fp8": Fp8.DELAYED}), id="te-fp8", marks=te),
+    ],
+)
+def test_bfloat16_training_keeps_fp32_main_weights_and_learns(
+    tmp_path: Path, layout: LearnerLayout
+) -> None:
+    if layout.fp8 is not Fp8.OFF and torch.cuda.get_device_capability() < (8, 9):
+        pytest.skip("this GPU multiplies no 8-bit floats")
+    write_hf_family("qwen3-tied", tmp_path / "hf")
+    with joined(layout, tmp_path) as grid:
+        model = of_precision("qwen3-tied", Precision.BFLOAT16)
+        stage, learner = learner_of(grid, model, tmp_path / "hf")
+        losses = [
+            train_step(learner, recorded(0, 1.0), stage, stage_step=step)["loss"]
+            for step in range(8)
+        ]
+        main: Any = learner.optimizer.param_groups
+        dtypes = {parameter.dtype for group in main for parameter in group["params"]}
+        assert dtypes == {torch.float32}
+        assert {each.dtype for each in learner.named_parameters().values()} == {torch.bfloat16}
+    assert losses[-1] < losses[0]
+    assert all(np.isfinite(losses))
