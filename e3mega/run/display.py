@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -110,10 +111,10 @@ def render(
     for stage in progress.stages.values():
         bar = ProgressBar(total=max(1, stage.max_steps), completed=stage.step, width=_BAR_WIDTH)
         stages.add_row(stage.name, bar, f"{stage.step}/{stage.max_steps}", _stage_state(stage))
-    lines: list[Table | Text] = [head, stages]
+    lines: list[Table | Text | Columns] = [head, stages]
     if progress.current is not None:
-        numbers = [f"{name} {text}" for name, text in numbers_that_matter(progress.current)]
-        lines.append(Text("  ".join(numbers) or " "))
+        pairs = numbers_that_matter(progress.current)
+        lines.append(Columns([Text(f"{name} {text}") for name, text in pairs], padding=(0, 2)))
     for name, seconds in servers.items():
         lines.append(Text(f"{name} starts, {duration(seconds)} so far", style="dim"))
     return Group(*lines)

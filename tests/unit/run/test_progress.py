@@ -111,6 +111,15 @@ def test_the_panel_fits_eighty_columns_and_names_what_starts() -> None:
     assert "generation_0 starts, 00:41 so far" in lines[-1]
 
 
+def test_no_number_is_parted_from_its_name_where_the_panel_breaks_a_line() -> None:
+    events = rl_events()
+    events[1] = {**events[1], "entropy": 0.31}
+    events[2] = {**events[2], "total_s": 123.4}
+    lines = drawn(render(seen(events), {}, title="fake", elapsed_s=1.0))
+    assert any("s/round 123.4" in line for line in lines), lines
+    assert max(map(len, lines)) <= 80
+
+
 def test_plain_output_has_a_line_for_each_event_and_one_a_period() -> None:
     console = Console(file=io.StringIO(), width=80)
     display = PlainDisplay(console, period_s=0.0)
