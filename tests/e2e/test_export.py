@@ -41,7 +41,7 @@ async def serve(order: TierOrder, prompt: Prompt) -> tuple[Completion, ...]:
 def test_a_stock_server_serves_the_export(finished: Finished, tmp_path: Path) -> None:
     paths = finished.run.paths
     plan = read_plan(paths.plan)
-    prompt = build_task(plan.stages[0].task, plan.seed).training_prompt(3)
+    prompt = build_task(plan.stages[0].task, plan.seed, paths.model_dir).training_prompt(3)
     order = TierOrder(
         model=read_model_folder(paths.export),
         folder=tmp_path,
