@@ -7,12 +7,14 @@ from typing import Any
 import torch
 
 from e3mega.learner.serve import obey, open_session
+from e3mega.learner.step import score
 from e3mega.learner.transfer import Source, Transfer
-from e3mega.mcore.attention import packed_sequences
 from e3mega.mcore.parallel import RankGrid
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import read_plan
+from e3mega.rollout.records import TrainSequence
 from e3mega.weights.source import MegatronWeightSource
+from tests.learner_cases import packed
 
 DROPPED = "model.layers.1.mlp.up_proj.weight"
 
@@ -60,10 +62,11 @@ def logits(grid: RankGrid, *, run_dir: str, token_ids: list[int]) -> Any:
     """This rank's columns of the learner's logits, (T, V / tp), at the newest checkpoint."""
     paths = RunPaths(Path(run_dir))
     learner = open_session(read_plan(paths.plan), paths, grid).learner
-    tokens_1T, positions_T = torch.tensor([token_ids]), torch.arange(len(token_ids))
-    packed = packed_sequences(
-        positions_T, rope=learner.rope, device=grid.device, dtype=learner.dtype
-    )
-    with torch.no_grad():
-        found = learner.chunks[0](tokens_1T, positions_T[None], None, packed_seq_params=packed)
-    return found[0].numpy()
+    (head,) = (m for name, m in learner.chunks[0].named_modules() if name.endswith("output_layer"))
+    seen: list[torch.Tensor] = []
+    # The learner never holds all logits: its head hands over what it would multiply.
+    head.register_forward_hook(lambda _, __, pair: seen.append(pair[0][:, 0] @ pair[1].T))
+    answers = (1.0,) * (len(token_ids) - 1)
+    sequence = TrainSequence(tuple(token_ids), 1, answers, answers, answers, False, 0)
+    score(learner, packed([sequence], packed_tokens=256, num_bins_multiple=1), temperature=1.0)
+    return seen[0].numpy()
