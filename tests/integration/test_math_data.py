@@ -1,0 +1,126 @@
+"""Mathematics from local files of every form and layout, read by the real datasets library."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from e3mega.errors import E3Error
+from e3mega.tasks.catalog import build_task
+from e3mega.tasks.failure import Failure
+from e3mega.tasks.load_math import load
+from e3mega.tasks.math import MathOptions
+from e3mega.tasks.math_layouts import LayoutName
+from e3mega.tasks.math_source import load_problems
+from e3mega.tasks.text_tokenizer import TextTokenizer
+from tests.text_tokenizers import write_byte_level
+
+ROWS = [{"problem": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(20)]
+
+
+def options(**changes: Any) -> MathOptions:
+    return MathOptions(kind="math", **changes)
+
+
+def write(form: str, folder: Path) -> str:
+    data = datasets.Dataset.from_list(ROWS)
+    path = folder / f"data.{form}"
+    if form == "jsonl":
+        data.to_json(path)
+    elif form == "parquet":
+        data.to_parquet(path)
+    else:
+        data.save_to_disk(folder / "saved")
+        files = sorted((folder / "saved").glob("*.arrow"))
+        path = files[0] if form == "arrow" else folder / "saved"
+    return str(path)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "arrow", "saved"])
+def test_every_form_of_a_data_set_gives_the_same_problems(form: str, tmp_path: Path) -> None:
+    found = load(options(source=write(form, tmp_path), num_held_out=5), 3)
+    assert (len(found.training), len(found.held_out)) == (15, 5)
+    texts = [json.loads(each.text) for each in (*found.training, *found.held_out)]
+    assert sorted(each["problem"] for each in texts) == sorted(row["problem"] for row in ROWS)
+    assert texts[0]["answers"] == [str(2 * int(texts[0]["problem"].split()[2]))]
+
+
+LAYOUT_ROWS: dict[LayoutName, dict[str, Any]] = {
+    LayoutName.AIME_2025: {"question": "Find $n$.", "answer": "70"},
+    LayoutName.HMMT_2025: {"question": "Find $n$.", "answer": "70"},
+    LayoutName.DEEPSCALER: {"problem": "Find $n$.", "answer": "70", "solution": "..."},
+    LayoutName.VERL: {
+        "prompt": [{"role": "user", "content": "Find $n$."}],
+        "reward_model": {"style": "rule", "ground_truth": ["70"]},
+    },
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUT_ROWS, ids=lambda layout: layout.value)
+def test_known_layouts_are_read(layout: LayoutName, tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    datasets.Dataset.from_list([LAYOUT_ROWS[layout]]).to_parquet(path)
+    found = load(options(source=str(path), layout=layout), 1)
+    is_test_set = layout in (LayoutName.AIME_2025, LayoutName.HMMT_2025)
+    assert len(found.held_out) == int(is_test_set) and len(found.training) == 1 - is_test_set
+    problem = (found.held_out or found.training)[0]
+    assert json.loads(problem.text) == {"problem": "Find $n$.", "answers": ["70"]}
+
+
+def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+    path = write("jsonl", tmp_path)
+    with pytest.raises(ValueError, match="SHA-256"):
+        load(options(source=path, sha256="0" * 64), 1)
+    with pytest.raises(ValueError, match=r"task\.source is missing"):
+        load(options(), 1)
+    with pytest.raises(ValueError, match="num_held_out"):
+        load(options(source=path, num_held_out=20), 1)
+    # Through the process that does it in a run.
+    with pytest.raises(E3Error, match="column question is missing; there are problem, answer"):
+        load_problems(options(source=path, layout=LayoutName.HMMT_2025), 1)
+
+
+def test_responses_are_graded_from_the_data_to_the_marks(tmp_path: Path) -> None:
+    folder = write_byte_level(tmp_path / "model")
+    task = build_task(options(source=write("jsonl", tmp_path), num_held_out=5), 3, folder)
+    tokenizer = TextTokenizer(folder)
+    prompt = task.held_out_prompts(1)[0]
+    answer = json.loads(prompt.problem)["answers"][0]
+    text = task.text(prompt.token_ids)
+    assert text.startswith("<|im_start|>user\nWhat is ")
+    assert text.endswith("within \\boxed{}.<|im_end|>\n<|im_start|>assistant\n")
+    cases = [
+        (f"so\nWait, again\nso</think> \\boxed{{{answer}}}", 1.0, Failure.NONE),
+        (f"</think> \\boxed{{\\frac{{{2 * int(answer)}}}{{2}}}}", 1.0, Failure.NONE),
+        ("</think> \\boxed{77}", 0.0, Failure.NONE),
+        (f"\\boxed{{{answer}}}", 0.0, Failure.UNFINISHED),
+        (f"</think> {answer}", 0.0, Failure.NO_ANSWER),
+        ("</think> \\boxed{9**9**9**9}", 0.0, Failure.UNREADABLE),
+    ]
+
+    async def check() -> None:
+        for response, reward, failure in cases:
+            ids = (*tokenizer.ids(response), *task.end_token_ids)
+            marks = await task.judge(prompt, ids)
+            assert (marks.reward, marks.failure) == (reward, failure), response
+            assert marks.solved_at == (len(ids) if reward else None)
+            assert marks.num_attempts == response.count("Wait")
+        await task.close()
+
+    asyncio.run(check())
+
+
+def test_chat_templates_render_as_transformers_does(tmp_path: Path) -> None:
+    folder = write_byte_level(tmp_path)
+    loaded = PreTrainedTokenizerFast.from_pretrained(folder)
+    for text in ("2 + 2?", "漢字 <think>\n\n{{ x }}", ""):
+        wanted = loaded.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
+        own = TextTokenizer(folder)
+        assert own.user_turn(text) == wanted
+        assert list(own.ids(wanted)) == loaded(wanted, add_special_tokens=False)["input_ids"]
