@@ -1,13 +1,12 @@
 """Safetensors files of a Hugging Face folder, written tensor by tensor and read slice by slice."""
 
 import json
-from contextlib import ExitStack
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
-from safetensors import safe_open
 
 from e3mega.errors import CheckpointError
 from e3mega.families.mapping import HfTensor, Piece, Weight
@@ -77,74 +76,98 @@ class SafetensorsWriter:
 
     def _close_file(self) -> None:
         if self._open is not None:
-            self._open[1].close()
+            file = self._open[1]
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
             self._open = None
 
 
 class SafetensorsReader:
-    """The tensors of a Hugging Face folder; only the rows and columns asked for are read."""
+    """The tensors of a Hugging Face folder; only the rows asked for are read, and into memory of
+    their own: a mapped file would count as memory of this process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._stack = ExitStack()
-        self._files: dict[Path, Any] = {}
+        self._files: dict[str, BinaryIO] = {}
+        self._places: dict[str, tuple[str, int]] = {}
+        self._facts: dict[str, TensorFacts] = {}
         index = folder / INDEX
-        self._places: dict[str, str] = {}
+        names = [SINGLE]
         if index.exists():
-            self._places = json.loads(index.read_text())["weight_map"]
+            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        for name in names:
+            self._read_header(name)
 
     def facts(self) -> dict[str, TensorFacts]:
         """What the folder holds, by name."""
-        by_name = {name: dtype for dtype, name in _NAMES.items()}
-        found: dict[str, TensorFacts] = {}
-        for file in sorted(set(self._places.values())) or [SINGLE]:
-            handle = self._file(self._folder / file)
-            for name in handle.keys():  # noqa: SIM118  # a safetensors handle, not a dict
-                part = handle.get_slice(name)
-                dtype = by_name.get(part.get_dtype())
-                if dtype is None:
-                    raise CheckpointError(
-                        f"{self._folder / file}: {name} is {part.get_dtype()}; need one of "
-                        f"{', '.join(_NAMES.values())}"
-                    )
-                found[name] = TensorFacts(name, dtype, tuple(part.get_shape()))
-        return found
-
-    def whole(self, tensor: HfTensor) -> torch.Tensor:
-        """A whole tensor."""
-        return self._slice(tensor)[:]
+        return self._facts
 
     def piece(self, weight: Weight, piece: Piece) -> torch.Tensor:
         """The rows or columns of one of a weight's tensors."""
-        part = self._slice(weight.hf[piece.source])
+        tensor = weight.hf[piece.source]
         if piece.dim == 1:
-            return part[:, piece.start : piece.stop]
-        return part[piece.start : piece.stop]
+            return self.rows(tensor, 0, tensor.shape[0])[:, piece.start : piece.stop]
+        return self.rows(tensor, piece.start, piece.stop)
+
+    def rows(self, tensor: HfTensor, start: int, stop: int) -> torch.Tensor:
+        """Rows of a tensor, which may be all; raises CheckpointError when it is another."""
+        facts = self._facts.get(tensor.name)
+        if facts is None:
+            raise CheckpointError(f"{self._folder} holds no tensor {tensor.name}")
+        if facts.shape != tensor.shape:
+            raise CheckpointError(
+                f"{self._folder}: {tensor.name} has shape {facts.shape}, but the geometry makes "
+                f"it {tensor.shape}"
+            )
+        file, first = self._places[tensor.name]
+        row_bytes = facts.num_bytes // facts.shape[0]
+        buffer = torch.empty((stop - start) * row_bytes, dtype=torch.uint8)
+        self._files[file].seek(first + start * row_bytes)
+        read_exactly(self._files[file], buffer)
+        return buffer.view(facts.dtype).view(stop - start, *facts.shape[1:])
 
     def close(self) -> None:
         """Close the files."""
-        self._stack.close()
+        for file in self._files.values():
+            file.close()
         self._files.clear()
 
-    def _slice(self, tensor: HfTensor) -> Any:
-        path = self._folder / self._places.get(tensor.name, SINGLE)
-        handle = self._file(path)
-        if tensor.name not in handle.keys():  # noqa: SIM118  # a safetensors handle, not a dict
-            raise CheckpointError(f"{path} holds no tensor {tensor.name}")
-        part = handle.get_slice(tensor.name)
-        if tuple(part.get_shape()) != tensor.shape:
-            raise CheckpointError(
-                f"{path}: {tensor.name} has shape {tuple(part.get_shape())}, but the geometry "
-                f"makes it {tensor.shape}"
-            )
-        return part
+    def _read_header(self, name: str) -> None:
+        path = self._folder / name
+        if not path.exists():
+            raise CheckpointError(f"{path} is missing")
+        by_name = {written: dtype for dtype, written in _NAMES.items()}
+        file = self._files[name] = path.open("rb")
+        length = int.from_bytes(file.read(8), "little")
+        if length > path.stat().st_size - 8:
+            raise CheckpointError(f"{path} is no safetensors file, or was cut")
+        entries = json.loads(file.read(length))
+        for tensor, entry in entries.items():
+            if tensor == "__metadata__":
+                continue
+            dtype = by_name.get(entry["dtype"])
+            if dtype is None:
+                raise CheckpointError(
+                    f"{path}: {tensor} is {entry['dtype']}; need one of "
+                    f"{', '.join(_NAMES.values())}"
+                )
+            start, stop = entry["data_offsets"]
+            facts = TensorFacts(tensor, dtype, tuple(entry["shape"]))
+            if facts.num_bytes != stop - start or 8 + length + stop > path.stat().st_size:
+                raise CheckpointError(f"{path}: {tensor}: its bytes are not all there")
+            self._facts[tensor] = facts
+            self._places[tensor] = (name, 8 + length + start)
 
-    def _file(self, path: Path) -> Any:
-        if path not in self._files:
-            if not path.exists():
-                raise CheckpointError(f"{path} is missing")
-            self._files[path] = self._stack.enter_context(safe_open(path, framework="pt"))
-        return self._files[path]
+
+def read_exactly(file: BinaryIO, buffer: torch.Tensor) -> None:
+    """Fill a tensor of bytes from where a file stands; raises CheckpointError at its end."""
+    view = memoryview(buffer.numpy())
+    while view:
+        count = file.readinto(view)  # type: ignore[attr-defined]  # a buffered reader
+        if not count:
+            raise CheckpointError(f"{file.name}: ends before its tensors do")
+        view = view[count:]
 
 
 def _divided(facts: list[TensorFacts], max_file_bytes: int) -> list[list[TensorFacts]]:

@@ -6,6 +6,7 @@ from typing import Any
 import torch.distributed as dist
 from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.core import CheckpointingException
+from megatron.core.dist_checkpointing.mapping import ShardedObject
 from torch.distributed.checkpoint.api import CheckpointException
 
 from e3mega.checkpoint import safe_reading
@@ -21,6 +22,9 @@ _METADATA = {
     "non_homogeneous_layers": True,
 }
 """Every layer has names of its own, which are those of the mapping table."""
+
+_EXTRA = "_extra_state"
+"""Megatron's name of what a layer keeps beside its tensors."""
 
 
 def load_checkpoint(learner: LearnerModel, folder: Path, plan: Plan) -> Manifest:
@@ -51,7 +55,12 @@ def load_checkpoint_weights(learner: LearnerModel, folder: Path) -> None:
 
     A collective of all ranks. Raises CheckpointError when the model is another.
     """
-    _fill_model(learner, _load(state_to_load(learner, with_optimizer=False), folder))
+    state = state_to_load(learner, with_optimizer=False)
+    tensors = {
+        part: {key: each for key, each in entries.items() if not isinstance(each, ShardedObject)}
+        for part, entries in state.items()
+    }
+    _fill_model(learner, _load(tensors, folder))
     learner.optimizer.reload_model_params()
 
 
@@ -104,5 +113,8 @@ def _load(state: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _fill_model(learner: LearnerModel, loaded: dict[str, Any]) -> None:
     for name, network in _networks(learner).items():
-        network.load_state_dict(loaded[name], strict=True)
+        found = network.load_state_dict(loaded[name], strict=False)
+        # Weights alone come without the scaling state of FP8 layers.
+        missing = [key for key in found.missing_keys if not key.endswith(_EXTRA)]
+        assert not missing and not found.unexpected_keys, f"{missing} {found.unexpected_keys}"
     dist.barrier(group=learner.grid.control)

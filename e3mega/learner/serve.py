@@ -62,15 +62,16 @@ def obey(session: Session, attempt: int, segment: int) -> None:
     commands = session.paths.attempt_commands(attempt, segment)
     receiver = CommandReceiver(commands) if grid.is_main else None
     while True:
-        command = _next_command(receiver, session)
-        start = time.perf_counter()
+        command = None
         try:
+            command = _next_command(receiver, session)
+            start = time.perf_counter()
             if command.kind is CommandKind.STOP:
                 session.complete_checkpoint(is_waiting=True)
                 break
             reply = run_command(session, command, lambda start=start: time.perf_counter() - start)
         except E3Error as error:
-            if receiver is not None:
+            if receiver is not None and command is not None:
                 receiver.reply(Reply(command.index, error=str(error)))
             reason = f"learner: world rank {grid.process.world_rank}: {error}"
             print(json.dumps({"reason": reason}), file=sys.stderr)
@@ -104,9 +105,9 @@ def _next_command(receiver: CommandReceiver | None, session: Session) -> Command
     while True:
         wait_s = _CHECKPOINT_POLL_S if session.writer.is_pending else None
         command = _broadcast(None if receiver is None else receiver.next(wait_s), grid)
+        session.complete_checkpoint(is_waiting=False)
         if command is not None:
             return command
-        session.complete_checkpoint(is_waiting=False)
 
 
 def _broadcast[T](value: T, grid: RankGrid) -> T:
