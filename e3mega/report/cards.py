@@ -82,7 +82,9 @@ def cards_html(rollouts: Sequence[ShownRollout], *, with_run: bool) -> str:
         f'</option>{options}</select></label><label>outcome <select id="filter-outcome">'
         f'<option value="">any</option>{outcomes}</select></label>'
         '<label>attempts, at least <input id="filter-attempts" type="number" min="0" value="0" '
-        'style="width:5em"></label><span id="filter-count"></span></div>'
+        'style="width:5em"></label>'
+        '<label>tokens, at least <input id="filter-tokens" type="number" min="0" value="0" '
+        'style="width:6em"></label><span id="filter-count"></span></div>'
     )
     cards = "".join(_card(rollout, with_run=with_run) for rollout in rollouts)
     return f'{filters}<div class="cards">{cards}</div>'
@@ -98,7 +100,8 @@ def _card(rollout: ShownRollout, *, with_run: bool) -> str:
     lines = "".join(_line(piece) for piece in rollout.pieces)
     return (
         f'<article class="card {kind}" data-stage="{escape(rollout.stage)}" '
-        f'data-outcome="{kind}" data-attempts="{rollout.num_attempts}"><header>'
+        f'data-outcome="{kind}" data-attempts="{rollout.num_attempts}" '
+        f'data-tokens="{rollout.num_tokens}"><header>'
         f'<span class="outcome">{SIGNS[rollout.outcome]} {kind}</span>{heads}</header>'
         f'<p class="problem">{escape(rollout.problem)}</p><ol>{lines}</ol></article>'
     )

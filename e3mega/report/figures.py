@@ -6,6 +6,7 @@ from e3mega.report.accuracy import draw_accuracy
 from e3mega.report.canvas import report_style
 from e3mega.report.decisions import draw_budget_decision, draw_pass_at_k, draw_recognition
 from e3mega.report.drawing import Drawing, FigureRow
+from e3mega.report.paper.rows import paper_rows
 from e3mega.report.runs import Cohort
 from e3mega.report.system import draw_sync, draw_time
 from e3mega.report.training import draw_entropy, draw_length, draw_reward, draw_truncation
@@ -96,13 +97,16 @@ FIGURES: tuple[FigureRow, ...] = (
 
 
 def draw_figures(
-    cohorts: Sequence[Cohort],
+    cohorts: Sequence[Cohort], *, with_paper: bool
 ) -> tuple[list[tuple[FigureRow, Drawing]], list[FigureRow]]:
-    """Figures that have data, in order, and those that have none."""
+    """Figures that have data, in order, and those that have none.
+
+    ``with_paper`` lays the points of arXiv 2506.09026 behind the figures that redraw its own.
+    """
     drawn: list[tuple[FigureRow, Drawing]] = []
     missing: list[FigureRow] = []
     with report_style():
-        for row in FIGURES:
+        for row in (*FIGURES, *paper_rows(with_paper=with_paper)):
             drawing = row.draw(cohorts)
             if drawing is None:
                 missing.append(row)

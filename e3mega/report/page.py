@@ -19,7 +19,7 @@ from e3mega.rollout.whole_file import write_whole
 from e3mega.spec.schema.run import LoggingOptions
 
 
-def write_report(run_dirs: list[Path]) -> Path:
+def write_report(run_dirs: list[Path], *, with_paper: bool = False) -> Path:
     """Write the page of these runs into the first run's folder; its path.
 
     Raises RecordError when a folder holds no run. What a run has no data for is left out and
@@ -27,14 +27,14 @@ def write_report(run_dirs: list[Path]) -> Path:
     """
     runs = [read_run(run_dir) for run_dir in run_dirs]
     out = runs[0].paths.report
-    write_whole(out, page_html(runs).encode())
+    write_whole(out, page_html(runs, with_paper=with_paper).encode())
     return out
 
 
-def page_html(runs: Sequence[Run]) -> str:
+def page_html(runs: Sequence[Run], *, with_paper: bool = False) -> str:
     """The page as text."""
     cohorts = cohorts_of(runs)
-    drawn, missing = draw_figures(cohorts)
+    drawn, missing = draw_figures(cohorts, with_paper=with_paper)
     sections = [(row.name, row.title, _figure_html(row, drawing)) for row, drawing in drawn]
     absent = [f"{row.title} (needs: {row.needs})" for row in missing]
     for name, title, body, needs in (

@@ -25,6 +25,8 @@ IDENTITY: dict[str, tuple[str, ...]] = {
     "evaluation": ("label", "slice"),
     "separate": ("label", "slice"),
     "forcing": ("label", "slice"),
+    "asymmetry": ("label", "version"),
+    "attempt_logprobs": ("version",),
     "signal": ("stage", "step"),
     "grid_changed": ("stage",),
     "pass_k": ("label", "slice"),

@@ -174,3 +174,8 @@ def read_groups(path: Path) -> tuple[Group, ...]:
     return tuple(
         Group(_request(own[0]), tuple(_rollout(row) for row in own)) for own in by_index.values()
     )
+
+
+def read_texts(path: Path) -> list[str]:
+    """The words of every completion of a finished round."""
+    return [row["text"] for row in pq.read_table(path, columns=["text"]).to_pylist()]

@@ -1,0 +1,1 @@
+"""The figures of arXiv 2506.09026, redrawn from runs."""

@@ -1,0 +1,64 @@
+"""The paper's points behind a panel: faint lines on axes of their own, labelled at their ends."""
+
+# matplotlib's drawing functions take **kwargs that its stubs leave untyped.
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from e3mega.report.canvas import DASHES, QUIET
+from e3mega.report.paper.reference import ReferenceLine
+
+
+def draw_reference(axes: Axes, lines: Sequence[ReferenceLine], *, has_own_height: bool) -> None:
+    """Draw the paper's lines faintly; their x axis stands above the panel.
+
+    The paper's runs are thousands of times larger, so its tokens and steps share no axis with
+    ours. With ``has_own_height`` (lengths, counts) neither do its values, which are then scaled
+    to the panel; shares and accuracies keep the panel's axis.
+    """
+    if not lines:
+        return
+    if not has_own_height:
+        highest = max(value for line in lines for value in line.y)
+        axes.set_ylim(top=max(axes.get_ylim()[1], 1.05 * highest))
+    top = axes.twiny()
+    layer = top.twinx() if has_own_height else top
+    xs = [x for line in lines for x in line.x]
+    if axes.get_xscale() == "log" and min(xs) > 0:
+        top.set_xscale("log", base=2)
+    for place, line in enumerate(lines):
+        layer.plot(
+            line.x,
+            line.y,
+            color=QUIET,
+            alpha=0.45,
+            linewidth=0.9,
+            linestyle=DASHES[place % len(DASHES)],
+            marker=".",
+            markersize=3,
+            zorder=0,
+        )
+        layer.annotate(
+            f"paper: {line.label}",
+            xy=(line.x[-1], line.y[-1]),
+            xytext=(-2, 2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=6.5,
+            color=QUIET,
+            alpha=0.8,
+        )
+    if layer is not top:
+        layer.set_ylim(bottom=0.0)
+        layer.set_yticks([])
+        layer.spines["right"].set_visible(False)
+    top.set_xticks([])
+    top.minorticks_off()
+    for spine in ("top", "right"):
+        top.spines[spine].set_visible(False)
+        layer.spines[spine].set_visible(False)
+    top.grid(False)
+    layer.grid(False)
