@@ -72,8 +72,9 @@ def test_help_loads_only_the_standard_library() -> None:
         text=True,
         check=True,
     )
-    for command in COMMANDS:
-        assert f"    {command} " in done.stdout
+    # A long name has its help on the line below.
+    words = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ")}
+    assert set(COMMANDS) <= words
 
 
 def test_planning_loads_neither_arrays_nor_what_the_spec_does_not_need() -> None:
