@@ -1,0 +1,86 @@
+"""``e3mega eval`` on two models with real servers, killed in the middle and started again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from e3mega.report.evaluated import difference_in_errors
+from e3mega.report.runs import read_run
+from e3mega.spec.task_file import named_task
+from e3mega.tasks.countdown import CountdownOptions
+from e3mega.tasks.countdown_task import CountdownTask
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+NUM_PROBLEMS, BUDGETS = 64, (16, 32, 64, 128, 256)
+
+
+def write_model(folder: Path, seed: int) -> Path:
+    """A random Qwen3 with Countdown's tokenizer, as transformers writes it."""
+    torch.manual_seed(seed)
+    _, options = named_task("countdown-3")
+    assert isinstance(options, CountdownOptions)
+    task = CountdownTask(options, 1)
+    config = Qwen3Config(
+        vocab_size=128,
+        hidden_size=64,
+        intermediate_size=192,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        eos_token_id=task.end_token_ids[0],
+    )
+    Qwen3ForCausalLM(config).float().save_pretrained(folder)
+    task.write_tokenizer(folder)
+    return folder
+
+
+def requests(cache: Path) -> Counter[str]:
+    """How often each request stands in the caches of all models."""
+    lines = [line for path in cache.rglob("*.jsonl") for line in path.read_bytes().splitlines()]
+    complete = [line for line in lines if line.endswith(b"}")]
+    return Counter(json.loads(line)["request"] for line in complete)
+
+
+def test_two_models_at_five_budgets_resume_without_asking_twice(tmp_path: Path) -> None:
+    models = [write_model(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]
+    cache = tmp_path / "cache"
+    line = [
+        *(sys.executable, "-m", "e3mega.cli", "eval", *map(str, models)),
+        *("--task", "countdown-3", "--budgets", ",".join(map(str, BUDGETS)), "--separate"),
+        *("--training-budget", "64", "--problems", str(NUM_PROBLEMS), "--samples", "2"),
+        *("--cache", str(cache), "--out", str(tmp_path / "out")),
+    ]
+    first = subprocess.Popen(line, stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 240
+    while not cache.exists() or len(requests(cache)) < 100:
+        assert first.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    before = requests(cache)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=400, check=True)
+    after = requests(cache)
+    assert set(before) <= set(after)
+    assert max(after.values()) <= len(models), "a request stands once in each model's cache"
+    assert sum(after.values()) == len(models) * NUM_PROBLEMS * (1 + len(BUDGETS))
+    assert "page:" in done.stdout and "tokens generated" in done.stdout
+    for name in ("one", "two"):
+        run = read_run(tmp_path / "out" / name)
+        (separate,) = run.of("separate")
+        whole = next(e for e in run.of("evaluation") if e["slice"] == "countdown-3")
+        assert whole["budgets"] == list(BUDGETS)
+        assert not difference_in_errors(whole, separate) > 4.0
+    again = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True)
+    assert "one: 0 tokens generated" in again.stdout, "nothing is missing, so no server starts"
