@@ -1,5 +1,6 @@
 """What the report knows of a run: its events, repeated ones resolved, and its plan if readable."""
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from e3mega.errors import RecordError
 from e3mega.metrics import Json, read_metrics
-from e3mega.plan.paths import RunPaths
+from e3mega.plan.paths import GradePaths, RunPaths
 from e3mega.plan.planfile import Plan, read_plan
 
 Event = dict[str, Json]
@@ -125,13 +126,15 @@ def read_run(run_dir: Path) -> Run:
     """
     paths = RunPaths(run_dir)
     source = paths.metrics("loop")
-    if not source.exists():
+    measured = asymmetry_events(GradePaths(run_dir).asymmetry)
+    if not source.exists() and not measured:
         raise RecordError(
-            f"report: {source} does not exist; give the folder of a run that has been started"
+            f"report: {source} does not exist; give the folder of a run that has been started, or "
+            "of e3mega eval or asymmetry"
         )
     latest: dict[str, dict[tuple[str, ...], Event]] = {}
     times: list[float] = []
-    for event in read_metrics(source):
+    for event in (*read_metrics(source), *measured):
         kind = text(event, "event")
         times.append(number(event, "time"))
         fields = IDENTITY.get(kind, ("time",))
@@ -165,6 +168,23 @@ def cohorts_of(runs: Sequence[Run]) -> tuple[Cohort, ...]:
         else:
             cohorts.extend(Cohort(str(run.paths.run_dir.name), (run,)) for run in members)
     return tuple(cohorts)
+
+
+def asymmetry_events(path: Path) -> list[Event]:
+    """What ``e3mega asymmetry`` wrote, as an event of the report; none without the file."""
+    if not path.exists():
+        return []
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows = content["chained"]
+    return [
+        {
+            "event": "asymmetry",
+            "label": Path(content["model"]).name,
+            "attempts": [row["num_attempts"] for row in rows],
+            "k": [point["k"] for point in rows[0]["points"]] if rows else [],
+            "pass_at_k": [[point["pass_at_k"] for point in row["points"]] for row in rows],
+        }
+    ]
 
 
 def _ordered(events: dict[str, tuple[Event, ...]]) -> dict[str, tuple[Event, ...]]:

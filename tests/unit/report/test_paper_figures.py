@@ -125,3 +125,20 @@ def test_facts_of_rollouts_are_those_of_a_slow_count(two_runs: list[Run]) -> Non
     assert sorted(facts.unique_attempts) == expected and max(expected) > 1
     # An attempt on three numbers holds two operations; an answer may add a sign more.
     assert all(1.8 < value < 2.6 for _, value in facts.equations)
+
+
+def test_the_folder_of_an_asymmetry_is_drawn_beside_runs(tmp_path: Path) -> None:
+    rows = [
+        {"num_attempts": n, "points": [{"k": k, "pass_at_k": 0.01 * n * k} for k in (1, 2, 4)]}
+        for n in (2, 4)
+    ]
+    (tmp_path / "base").mkdir()
+    content = {"model": "runs/base", "chained": rows}
+    (tmp_path / "base" / "asymmetry.json").write_text(json.dumps(content))
+    run = read_run(tmp_path / "base")
+    row = next(row for row in paper_rows(with_paper=True) if row.name == "paper-3")
+    with report_style():
+        drawing = row.draw(cohorts_of([run]))
+    assert drawing is not None and len(drawing.panels) == 2
+    assert ("base", "base", 4.0, 2.0, 0.08) in drawing.table.rows
+    assert len(drawing.table.rows) == 6
