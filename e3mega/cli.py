@@ -16,6 +16,7 @@ COMMANDS = (
     "plan",
     "diff",
     "sweep",
+    "pin",
     "run",
     "grade",
     "asymmetry",

@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 
 from e3mega.errors import CheckpointError
+from e3mega.families.folder_digest import folder_digest
 from e3mega.families.hf_config import check_geometry, read_config
 from e3mega.families.mapping import HfTensor, Shard, Start, Weight, pieces
 from e3mega.families.registry import weights
@@ -27,8 +28,20 @@ def load_start(learner: LearnerModel, *, seed: int) -> None:
         load_weights(learner, random_reader(learner, seed))
         return
     folder = Path(learner.model.hf_path)
+    if learner.grid.place.world_rank == 0:
+        check_digest(folder, learner.model.hf_sha256)
     check_geometry(learner.model, read_config(folder), str(folder / "config.json"))
     load_weights(learner, folder_reader(folder))
+
+
+def check_digest(folder: Path, wanted: str | None) -> None:
+    """Raise CheckpointError when a pinned folder holds other weights than it was pinned to."""
+    found = folder_digest(folder) if wanted is not None else None
+    if found != wanted:
+        raise CheckpointError(
+            f"{folder}: its digest is {found}, model.hf_sha256 asks for {wanted}; fetch the "
+            "weights that were pinned, or pin these with `e3mega pin`"
+        )
 
 
 def load_weights(learner: LearnerModel, read: Reader) -> None:
