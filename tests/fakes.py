@@ -96,6 +96,9 @@ class FakeLearner:
     servers: tuple[FakeServer, ...] = ()
     version: int = 0
     commands: list[Command] = field(default_factory=list)
+    refused_syncs: set[tuple[int, int]] = field(default_factory=set)
+    """Servers that do not take a sync, each with which of its syncs, counted from 0."""
+    num_syncs: dict[int, int] = field(default_factory=dict)
     drifts: bool = False
     """Whether its log-probabilities leave the servers'."""
 
@@ -111,13 +114,23 @@ class FakeLearner:
             values = np.full(shape, -2.0 if self.drifts else -1.0, dtype=np.float32)
             save_file({"logprobs": values}, self.paths.run_dir / command.output_file)
         if command.kind is CommandKind.SYNC:
-            for index in command.servers:
-                self.servers[index].served = command.version
+            return self._sync(command)
         if command.kind is CommandKind.CHECKPOINT:
             folder = self.paths.checkpoint(command.version)
             folder.mkdir(parents=True)
             self.paths.loop_state(folder).write_text(command.loop_state)
         return Reply(command.index, seconds=0.01)
+
+    def _sync(self, command: Command) -> Reply:
+        lost: dict[int, str] = {}
+        for index in command.servers:
+            number = self.num_syncs.get(index, 0)
+            self.num_syncs[index] = number + 1
+            if (index, number) in self.refused_syncs:
+                lost[index] = f"generation_{index} took nothing"
+            else:
+                self.servers[index].served = command.version
+        return Reply(command.index, seconds=0.01, lost_servers=lost)
 
     def _train(self, command: Command) -> Reply:
         steps = []

@@ -54,6 +54,8 @@ class NodeReport:
     jobs: tuple[JobReport, ...]
     reason: str = ""
     """Why a job of the node failed, in words; empty while none did."""
+    is_stated: bool = False
+    """Whether that job said so itself; started again, it would say it again."""
 
 
 @dataclass(frozen=True, slots=True)

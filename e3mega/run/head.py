@@ -154,7 +154,10 @@ class Head:
 
     def _is_worth_repeating(self, name: str) -> bool:
         """A job that says why it left would say it again; one that was killed would not."""
-        return self._jobs.running(name) is None or not self._jobs.states_a_reason(name)
+        if self._jobs.running(name) is not None:
+            return not self._jobs.states_a_reason(name)
+        report = self._board.report(self._node_of(name))
+        return report is None or not report.is_stated
 
     def _trouble(self) -> Ending | None:
         """An ending because a node is gone or nothing advances."""
@@ -200,11 +203,14 @@ class Head:
         context += disk_warning(self._paths.run_dir)
         return Ending(f"{first} (log: {shown(log)})", 1, tuple(context))
 
+    def _node_of(self, name: str) -> int:
+        return next(job.node for job in self._plan.jobs if job.name == name)
+
     def _words(self, name: str) -> str:
         """How a job ended, by its own node's word."""
         if self._jobs.running(name) is not None:
             return self._jobs.words(name)
-        node = next(job.node for job in self._plan.jobs if job.name == name)
+        node = self._node_of(name)
         report = self._board.report(node)
         return report.reason if report and report.reason else f"job {name} on node {node} ended"
 

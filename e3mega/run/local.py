@@ -20,8 +20,10 @@ from e3mega.run.guard import end_by_signal, run_guarded
 def start_run(plan: Plan, resolved_text: str, run_dir: Path) -> int:
     """Start a new run in a folder of its own and stay until it ends; its exit status.
 
-    Raises E3Error when the folder holds a run, is locked or cannot be written.
+    Raises E3Error when the folder holds a run, is locked or cannot be written, or the plan has
+    more nodes than this one.
     """
+    _check_nodes(plan)
     paths = RunPaths(run_dir.resolve())
     open_folder(paths.run_dir)
     lock = take_lock(paths)
@@ -46,7 +48,7 @@ def resume_run(run_dir: Path) -> int:
         )
     lock = take_lock(paths)
     try:
-        read_plan(paths.plan)
+        _check_nodes(read_plan(paths.plan))
         attempts = read_attempts(paths.exit_reason)
         if attempts and attempts[-1].exit == 0:
             raise E3Error(
@@ -56,6 +58,14 @@ def resume_run(run_dir: Path) -> int:
         return _supervised(paths, lock)
     finally:
         os.close(lock)
+
+
+def _check_nodes(plan: Plan) -> None:
+    if plan.num_nodes > 1:
+        raise E3Error(
+            f"{plan.name} needs {plan.num_nodes} nodes; launch it with e3mega launch, or set "
+            "cluster.learner_nodes=1, cluster.generation_nodes=0 and cluster.has_loop_node=false"
+        )
 
 
 def _supervised(paths: RunPaths, lock: int) -> int:

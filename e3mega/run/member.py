@@ -51,7 +51,8 @@ class Member:
                 self._care.observe(event)
             states = self._jobs.reports()
             self._care.restart_ended(states, self._attempt)
-            self._station.beat(self._attempt, states, self._reason(states))
+            reason, is_stated = self._reason(states)
+            self._station.beat(self._attempt, states, reason=reason, is_stated=is_stated)
             board.report(0)
             if board.silent_s(0) > cluster.heartbeat_deadline_s:
                 return Ending(f"node 0 is silent since {board.silent_s(0):.0f} s", 1)
@@ -71,7 +72,9 @@ class Member:
         else:
             self._jobs.begin_again(attempt)
 
-    def _reason(self, states: tuple[JobReport, ...]) -> str:
-        """Why a job of this node failed, for node 0 to tell; empty while none did."""
+    def _reason(self, states: tuple[JobReport, ...]) -> tuple[str, bool]:
+        """Why a job of this node failed, and whether it said so itself; empty while none did."""
         failed = [s for s in states if s.role is not Role.LOOP and s.status not in (None, 0)]
-        return self._jobs.words(failed[0].name) if failed else ""
+        if not failed:
+            return "", False
+        return self._jobs.words(failed[0].name), self._jobs.states_a_reason(failed[0].name)

@@ -27,7 +27,14 @@ class Station:
         self._beat_due = 0.0
         self._note_due = 0.0
 
-    def beat(self, attempt: int, jobs: tuple[JobReport, ...], reason: str = "") -> None:
+    def beat(
+        self,
+        attempt: int,
+        jobs: tuple[JobReport, ...],
+        *,
+        reason: str = "",
+        is_stated: bool = False,
+    ) -> None:
         """Report, when it is time; at once when a reason is given."""
         now = time.monotonic()
         if now >= self._note_due:
@@ -48,5 +55,6 @@ class Station:
                 time=time.time(),
                 jobs=jobs,
                 reason=reason,
+                is_stated=is_stated,
             )
         )

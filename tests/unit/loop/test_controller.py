@@ -202,6 +202,16 @@ def test_a_server_that_dies_and_comes_again_changes_no_batch(
         assert events(tmp_path / "faulty", "server_joined")
 
 
+def test_a_server_that_takes_no_sync_is_left_out_until_it_starts_again(tmp_path: Path) -> None:
+    jobs, learner = make_jobs(small_plan(), tmp_path, num_servers=2)
+    learner.refused_syncs = {(1, 1)}
+    state = run(jobs)
+    state.ledger.check(is_drained=True)
+    (lost,) = events(tmp_path, "server_lost")
+    assert (lost["server"], lost["reason"]) == (1, "generation_1 took nothing")
+    assert events(tmp_path, "server_joined")
+
+
 def test_a_server_that_never_comes_again_leaves_its_work_to_the_other(tmp_path: Path) -> None:
     jobs, learner = make_jobs(small_plan(), tmp_path, num_servers=2)
     learner.servers[0].fail_at, learner.servers[0].restart_s = {3}, None

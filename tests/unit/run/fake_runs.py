@@ -147,7 +147,7 @@ def start(command: list[str]) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str]) -> list[str]:
     """Wait for the command; the lines it printed."""
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=180)
     return output.splitlines()
 
 

@@ -38,19 +38,19 @@ from tests.unit.run.fake_runs import (
 TWO_SERVERS = {"generation_0": WAITS, "generation_1": WAITS, "learner": WAITS, "loop": WAITS}
 DIES = "os.kill(os.getpid(), signal.SIGKILL)\n"
 MARKS = (
-    "mark = run_dir / f'ran_{sys.argv[3]}_{os.getpid()}'\nmark.touch()\n"
+    "mark = run_dir / f'ran_{sys.argv[3]}__{os.getpid()}'\nmark.touch()\n"
     "if sys.argv[3] == 'loop': (run_dir / 'metrics' / 'loop.jsonl').touch()\n"
 )
 """Leaves a file for every process of a job, and the loop's metrics."""
 
 
 def marks(run_dir: Path, job: str) -> int:
-    return len(list(run_dir.glob(f"ran_{job}_*")))
+    return len(list(run_dir.glob(f"ran_{job}__*")))
 
 
 def until(job: str, count: int) -> str:
     """Script: wait until so many processes of a job have run."""
-    return f"while len(list(run_dir.glob('ran_{job}_*'))) < {count}: time.sleep(0.02)\n"
+    return f"while len(list(run_dir.glob('ran_{job}__*'))) < {count}: time.sleep(0.02)\n"
 
 
 def planned(scripts: dict[str, str], **cluster: object) -> Plan:
@@ -109,7 +109,7 @@ def told(run_dir: Path, name: str) -> list[str]:
 
 
 def test_a_server_that_dies_is_started_again(started: Started) -> None:
-    server = f"if len(list(run_dir.glob('ran_generation_0_*'))) == 1: {DIES}" + WAITS
+    server = f"if len(list(run_dir.glob('ran_generation_0__*'))) == 1: {DIES}" + WAITS
     scripts = {"generation_0": server, "learner": LEAVES, "loop": until("generation_0", 2)}
     command = started.run(planned(scripts, max_restarts=1))
     finish(command)
@@ -134,7 +134,7 @@ def test_one_dead_server_of_two_does_not_stop_the_run(started: Started) -> None:
 def test_a_server_that_the_loop_gave_up_is_killed_and_started_again(started: Started) -> None:
     loop = (
         until("generation_1", 1) + "import json\n"
-        "pid = int(next(run_dir.glob('ran_generation_1_*')).name.split('_')[-1])\n"
+        "pid = int(next(run_dir.glob('ran_generation_1__*')).name.split('_')[-1])\n"
         "event = dict(time=1, event='server_lost', server=1, reason='no answer in 5 s', pid=pid)\n"
         "print(json.dumps(event), file=open(run_dir / 'metrics' / 'loop.jsonl', 'a'))\n"
         + until("generation_1", 2)
@@ -261,6 +261,35 @@ def test_a_job_that_dies_on_another_node_is_told_by_node_0(started: Started) -> 
     assert "job learner_1 on node 1 was killed by SIGKILL" in finish(head)[-1]
     finish(member)
     assert processes_of(started.run_dir) == []
+
+
+def test_a_reason_that_another_node_states_is_not_repeated(started: Started) -> None:
+    says = "if sys.argv[3] == 'learner_1': print('{\"reason\": \"loss is nan\"}'); sys.exit(1)\n"
+    two_nodes(
+        started, {"generation_0": WAITS, "learner": says + WAITS, "loop": WAITS}, max_restarts=3
+    )
+    head, member = started.node(0), started.node(1)
+    assert "job learner_1 on node 1 exited with status 1: loss is nan" in finish(head)[-1]
+    finish(member)
+    assert len(attempts_of(started.run_dir)) == 1
+
+
+def test_a_learner_of_two_nodes_begins_again_on_both(started: Started) -> None:
+    learner = f"if sys.argv[2:4] == ['0', 'learner_1']: {DIES}elif sys.argv[2] == '0': {WAITS}"
+    loop = f"if sys.argv[2] == '0': {WAITS}"
+    two_nodes(started, {"generation_0": WAITS, "learner": learner, "loop": loop}, max_restarts=1)
+    head, member = started.node(0), started.node(1)
+    lines = finish(head)
+    assert head.returncode == 0, lines
+    finish(member)
+    jobs = ("generation_0", "learner", "learner_1", "loop")
+    assert [marks(started.run_dir, job) for job in jobs] == [1, 2, 2, 2]
+
+
+def test_a_plan_of_two_nodes_is_not_run_on_one(started: Started) -> None:
+    plan = two_nodes(started, dict(STEADY))
+    with pytest.raises(Exception, match="fake needs 2 nodes; launch it with e3mega launch"):
+        start_run(plan, "seed: 1\n", started.run_dir)
 
 
 def test_a_node_that_never_comes_up_is_named(started: Started) -> None:
