@@ -6,16 +6,18 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from aiohttp import web
 
-from e3mega.errors import JobError, RefusedError, TierError
+from e3mega.errors import JobError, RefusedError, SyncError, TierError
 from e3mega.generation.client import GenerationClient
 from e3mega.plan.paths import RunPaths
 from e3mega.rollout.records import GroupRequest
 from e3mega.run.causes import log_cause
 from e3mega.run.meeting import own_address
 from e3mega.tasks.interface import Prompt
+from e3mega.weights.canary import CanaryPair, compare
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -94,6 +96,13 @@ def test_a_wrong_key_is_told_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(RefusedError, match="refuses the run's key"):
         asyncio.run(ask(tmp_path, never, health=401))
+
+
+def test_weights_that_are_nan_are_told_by_the_token(tmp_path: Path) -> None:
+    learner = np.zeros(4)
+    server = np.array([0.0, 0.0, np.nan, 0.0])
+    with pytest.raises(SyncError, match="generation_0: version 3: canary token 2"):
+        compare(CanaryPair(learner, server), None, version=3, server="generation_0")
 
 
 def test_an_interface_that_is_not_there_is_told_with_those_that_are() -> None:
