@@ -89,6 +89,7 @@ def train(session: Session, command: Command) -> Reply:
         )
         session.version += 1
         session.steps[stage.name] = command.stage_step + len(steps)
+    session.learner.gather_parameters()
     return Reply(command.index, steps=tuple(steps))
 
 

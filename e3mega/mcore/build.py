@@ -60,6 +60,15 @@ class LearnerModel:
         """Number format of weights and activations."""
         return DTYPES[self.model.precision]
 
+    def gather_parameters(self) -> None:
+        """Finish the gather that overlaps the next forward pass, for whoever reads weights before.
+
+        A collective of all ranks. Without the overlap every step ends with whole parameters.
+        """
+        if self.grid.layout.overlap_param_gather:
+            for chunk in self.chunks:
+                chunk.start_param_sync(force_sync=True)
+
     def named_parameters(self) -> dict[str, torch.nn.Parameter]:
         """This rank's parameters by their Megatron names, with the numbers of layers and experts
         in the whole model, so that a name means the same on every grid."""

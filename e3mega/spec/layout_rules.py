@@ -125,17 +125,18 @@ def _divided(
 
 def divided_sequences_are_not_summed(options: RunOptions) -> Iterator[Finding]:
     """Context-parallel ranks see a part of every completion; a ratio of the whole needs all."""
-    if options.layout.learner.cp == 1:
-        return
     for name, stage in options.curriculum.stages.items():
-        loss: Key = ("curriculum", "stages", name, "loss")
+        if stage.layout.learner.cp == 1:
+            continue
+        base: Key = ("curriculum", "stages", name)
+        cites = ((*base, "layout", "learner", "cp"),)
         if stage.loss.ratio.kind == "sequence":
-            key, fix = (*loss, "ratio", "kind"), "use a ratio of tokens, or cp: 1"
-            yield Finding(key, "a ratio of tokens for {0}", fix, (_key("cp"),))
+            key, fix = (*base, "loss", "ratio", "kind"), "use a ratio of tokens, or cp: 1"
+            yield Finding(key, "a ratio of tokens for {0}", fix, cites)
         correction = stage.loss.correction
         if correction is not None and correction.level is Level.SEQUENCE:
-            key, fix = (*loss, "correction", "level"), "use token, or cp: 1"
-            yield Finding(key, "token for {0}", fix, (_key("cp"),))
+            key, fix = (*base, "loss", "correction", "level"), "use token, or cp: 1"
+            yield Finding(key, "token for {0}", fix, cites)
 
 
 def cpu_has_no_transformer_engine(options: RunOptions) -> Iterator[Finding]:

@@ -65,6 +65,7 @@ def train(
         ]
         for step, batch, known in zip(numbers, batches, old, strict=True):
             steps.append(train_step(learner, batch, stage, stage_step=step, known=known))
+        learner.gather_parameters()
     return {"steps": steps, "digest": digest(learner)}
 
 

@@ -140,6 +140,16 @@ def test_a_clipped_and_corrected_loss_does_not_depend_on_the_grid(
     assert max(step["clip_frac"] for step in wanted) > 0.05, "the clip is at work"
 
 
+def test_overlapped_communication_changes_no_bit(warm_parent: WarmParent) -> None:
+    """Also of what is read between rounds, before the next forward pass gathers it."""
+    update = {"overlap_grad_reduce": True, "overlap_param_gather": True}
+    plain, overlapped = (
+        warm_parent.run(layout, f"{JOBS}:train", loss=POLICY, num_steps=6, steps_per_round=3)
+        for layout in (GRIDS["dp2"], GRIDS["dp2"].model_copy(update=update))
+    )
+    assert [rank["digest"] for rank in plain] == [rank["digest"] for rank in overlapped]
+
+
 def test_the_same_grid_gives_the_same_bits_twice(warm_parent: WarmParent) -> None:
     first, second = (
         warm_parent.run(GRIDS["tp2"], f"{JOBS}:train", loss=POLICY, num_steps=6, steps_per_round=3)

@@ -130,3 +130,18 @@ def test_a_grid_of_experts_passes(tmp_path: Path) -> None:
     text = "layout: {learner: {tp: 2, dp: 2, ep: 2, expert_tp: 2, sequence_parallel: true}}\n"
     options = resolved(tmp_path, RUN + text + "model: {" + EXPERTS + "}}\n").options
     assert options.model.experts is not None
+
+
+def test_a_stage_s_own_grid_is_held_to_the_same_rules(tmp_path: Path) -> None:
+    text = "curriculum: {stages: {easy: {layout: {learner: {tp: 3}}}}}\n"
+    (problem,) = problems_of(tmp_path, RUN + text)
+    assert problem.key == "curriculum.stages.easy.layout.learner.tp"
+    assert "model.num_heads = 4" in problem.need
+
+
+def test_a_stage_s_loss_is_held_to_the_stage_s_own_grid(tmp_path: Path) -> None:
+    """The run divides no sequence; the stage does, and takes a ratio of whole completions."""
+    stage = "layout: {learner: {tp: 1, cp: 2}}, loss: {ratio: {kind: sequence}}"
+    (problem,) = problems_of(tmp_path, RUN + "curriculum: {stages: {easy: {" + stage + "}}}\n")
+    assert problem.key == "curriculum.stages.easy.loss.ratio.kind"
+    assert "curriculum.stages.easy.layout.learner.cp = 2" in problem.need
