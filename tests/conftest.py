@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.live_run import Finished, LiveRuns
 from tests.warm_parent import WarmParent
 
 
@@ -13,3 +14,16 @@ def warm_parent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmParent
     parent = WarmParent(tmp_path_factory.mktemp("grids"))
     yield parent
     parent.close()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    """The small run, from its start to its end, for end-to-end and cluster tests."""
+    runs = LiveRuns()
+    try:
+        run = runs.start(tmp_path_factory.mktemp("finished") / "run")
+        status, lines, _ = run.finish()
+        assert status == 0, "\n".join(lines)
+        yield Finished(run, lines)
+    finally:
+        runs.close()

@@ -15,15 +15,9 @@ from safetensors.numpy import load_file
 from e3mega.metrics import Json, read_metrics
 from e3mega.plan.paths import RunPaths
 from tests.cluster.local_slurm import LocalSlurm
+from tests.e2e.live_run import SETTINGS, Finished
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-
-# The entropy bonus has a gradient where nothing earns a reward, so that weights depend on tokens.
-SETTINGS = (
-    "loss.entropy.coefficient=0.01",
-    "evaluation.num_problems=8",
-    "evaluation.pass_num_problems=0",
-)
 
 
 def e3mega(*arguments: str, environment: dict[str, str] | None = None) -> str:
@@ -73,28 +67,25 @@ def assert_same(run_dir: Path, wanted: Path) -> None:
         for each in (run_dir, wanted)
     ]
     assert values[0] == values[1]
+    assert_same_weights(run_dir, wanted)
+
+
+def assert_same_weights(run_dir: Path, wanted: Path) -> None:
+    """Both exports are equal bit for bit."""
     first, second = (load_file(RunPaths(d).export / "model.safetensors") for d in (run_dir, wanted))
     assert first.keys() == second.keys()
     for name, value in first.items():
         assert np.array_equal(value, second[name]), name
 
 
-@pytest.fixture(scope="session")
-def local_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run on this machine, without Slurm."""
-    run_dir = tmp_path_factory.mktemp("local") / "run"
-    e3mega("run", "quickstart-small", "--run-dir", str(run_dir), *with_settings())
-    return run_dir
-
-
 def test_a_launch_trains_across_two_nodes_as_on_one_machine(
-    slurm: LocalSlurm, local_run: Path, tmp_path: Path
+    slurm: LocalSlurm, finished: Finished, tmp_path: Path
 ) -> None:
     run_dir = tmp_path / "run"
     words = ("launch", "quickstart-small", "--on", "slurm-test", "--run-dir", str(run_dir))
     e3mega(*words, *with_settings(), "--apply", environment=slurm.environment)
     wait_for(lambda: is_finished(run_dir), run_dir)
-    assert_same(run_dir, local_run)
+    assert_same(run_dir, finished.run.paths.run_dir)
     for node in (0, 1):
         assert json.loads((RunPaths(run_dir).provenance(0) / f"node_{node}.json").read_text())
     assert "learner_1" in RunPaths(run_dir).node_report(1).read_text()
@@ -106,7 +97,7 @@ def test_a_launch_trains_across_two_nodes_as_on_one_machine(
 
 @pytest.mark.slow
 def test_a_cancelled_job_is_resumed_to_the_same_weights(
-    slurm: LocalSlurm, local_run: Path, tmp_path: Path
+    slurm: LocalSlurm, finished: Finished, tmp_path: Path
 ) -> None:
     run_dir = tmp_path / "run"
     words = ("launch", "quickstart-small", "--on", "slurm-test", "--run-dir", str(run_dir))
@@ -118,11 +109,7 @@ def test_a_cancelled_job_is_resumed_to_the_same_weights(
     assert attempts_of(run_dir)[-1]["exit"] != 0
     e3mega("resume", str(run_dir), environment=slurm.environment)
     wait_for(lambda: is_finished(run_dir), run_dir)
-    first, second = (
-        load_file(RunPaths(d).export / "model.safetensors") for d in (run_dir, local_run)
-    )
-    for name, value in first.items():
-        assert np.array_equal(value, second[name]), name
+    assert_same_weights(run_dir, finished.run.paths.run_dir)
 
 
 @pytest.mark.slow

@@ -1,10 +1,10 @@
-"""The server and the run that end-to-end tests share."""
+"""The server that end-to-end tests share, and the runs that they start."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.live_run import Finished, LiveRuns
+from tests.e2e.live_run import LiveRuns
 from tests.e2e.tier import Tier, end_tree
 from tests.warm_parent import WarmParent
 
@@ -26,16 +26,3 @@ def live_runs() -> Iterator[LiveRuns]:
     runs = LiveRuns()
     yield runs
     runs.close()
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
-    """The small run, from its start to its end."""
-    runs = LiveRuns()
-    try:
-        run = runs.start(tmp_path_factory.mktemp("finished") / "run")
-        status, lines, _ = run.finish()
-        assert status == 0, "\n".join(lines)
-        yield Finished(run, lines)
-    finally:
-        runs.close()
