@@ -52,9 +52,10 @@ def measured(plan: Plan, stage: StagePlan, events: Events) -> dict[str, float]:
     per_round = num_sequences * stage.rollout.steps_per_round
     load = Load(per_round // plan.layout.generation.num_replicas, prompt, mean, int(budget))
     decode = load.slowest_tokens * device_row(plan.layout.generation.device, assumed).decode_step_s
+    learning_s = fmean(each["train_s"] for each in rounds) / stage.rollout.steps_per_round
     return {
         "completion_frac": mean / budget,
-        "learner_frac": flops / fmean(each["seconds"] for each in steps) / peak,
+        "learner_frac": flops / learning_s / peak,
         "overhead_factor": fmean(each["generation_s"] for each in rounds) / decode,
     }
 
