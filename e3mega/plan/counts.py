@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from e3mega.families.geometry import ModelOptions
 from e3mega.families.mapping import Place, Shard, Weight, padded_vocab_size
@@ -33,6 +34,7 @@ class Sizes:
         return Sizes(self.shared + times * other.shared, self.experts + times * other.experts)
 
 
+@lru_cache(maxsize=8)
 def model_sizes(model: ModelOptions) -> Sizes:
     """Parameters of the whole model, a tied LM head counted once."""
     whole = _sum(end_weights(model))
@@ -41,6 +43,7 @@ def model_sizes(model: ModelOptions) -> Sizes:
     return whole
 
 
+@lru_cache(maxsize=8)
 def active_matrix_sizes(model: ModelOptions) -> int:
     """Entries of the matrices that one token is multiplied with, LM head included.
 
@@ -82,6 +85,7 @@ def largest_tensor_size(model: ModelOptions) -> int:
     )
 
 
+@lru_cache(maxsize=8)
 def _kind_weights(model: ModelOptions) -> list[tuple[list[int], tuple[Weight, ...]]]:
     """The layers of each kind, dense or with experts, with the weights of one of them."""
     found: list[tuple[list[int], tuple[Weight, ...]]] = []
