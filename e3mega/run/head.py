@@ -78,7 +78,7 @@ class Head:
             if verdict is Verdict.LEFT:
                 return Ending(self._leave[0] if self._leave else "the loop left", LEFT_STATUS)
             if verdict is Verdict.FAILED and not self._begin_again(names, signals):
-                return self._failed(signals)
+                return self._failed(signals, names)
             trouble = self._trouble()
             if trouble is not None:
                 return trouble
@@ -191,9 +191,9 @@ class Head:
             self._states()
             time.sleep(POLL_S)
 
-    def _failed(self, signals: list[int]) -> Ending:
+    def _failed(self, signals: list[int], blamed: tuple[str, ...]) -> Ending:
         self._settle(signals)
-        _, names = judge([report.state() for report in self._states()])
+        names = judge([report.state() for report in self._states()])[1] or blamed
         first, *others = (self._words(name) for name in names)
         log = self._paths.log(names[0])
         job = self._jobs.running(names[0])
