@@ -1,5 +1,6 @@
 """What the ranks of a forked grid do in the tests of the optimizer; see ``tests.warm_parent``."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from e3mega.weights.load import load_start
 from tests.integration.grid_jobs import digest, start
 from tests.learner_cases import packed, random_sequences, tiny_plan
 
-SUPERVISED = {"advantage": "constant", "ratio": "none"}
+SUPERVISED = {"advantage": {"kind": "constant"}, "ratio": {"kind": "none"}}
 
 
 def batch_of(step: int) -> PackedBatch:
@@ -113,7 +114,7 @@ def wide(grid: RankGrid) -> dict[str, Any]:
     plan = tiny_plan(
         grid.layout,
         model=model,
-        loss=LossOptions.model_validate(SUPERVISED, strict=False),
+        loss=LossOptions.model_validate_json(json.dumps(SUPERVISED)),
     )
     learner = build_learner(plan, grid)
     load_start(learner, seed=1)
