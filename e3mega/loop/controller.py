@@ -200,6 +200,7 @@ class Controller:
                     stage,
                     stage_round=stage_round,
                     places=origin.places,
+                    spares=origin.spares,
                     budget_tokens=budget_tokens,
                     version=origin.version,
                 )
@@ -221,15 +222,21 @@ class Controller:
         if known is not None:
             return known
         places: tuple[int, ...] = ()
+        spares: tuple[int, ...] = ()
         if stage.mode is StageMode.RL:
             per_step = stage.rollout.prompts_per_step
             count = per_step * num_steps(stage, stage_round)
             state = self._state
-            taken = self._jobs.prompts(stage).take(count, state.next_place, state.pass_rates)
+            rule = stage.loss.dynamic_sampling
+            waves = 1 if rule is None else 1 + rule.max_refills
+            taken = self._jobs.prompts(stage).take(
+                count * waves, state.next_place, state.pass_rates
+            )
             # Steps are whole: what is left of a limited stream is not trained on.
-            places = taken.places[: len(taken.places) // per_step * per_step]
+            num_places = min(count, len(taken.places)) // per_step * per_step
+            places, spares = taken.places[:num_places], taken.places[num_places:]
             self._state = replace(state, next_place=taken.next_place)
-        origin = Origin(self._state.version, current, places)
+        origin = Origin(self._state.version, current, places, spares)
         if places or stage.mode is StageMode.SUPERVISED:
             generated = {**self._state.generated, stage_round: origin}
             self._state = replace(self._state, generated=generated)

@@ -82,7 +82,8 @@ async def generate_groups(
         for index, prompt in enumerate(prompts)
     ]
     # A stage's measurements before and after it are made under different versions.
-    name = stage.name if purpose is Purpose.TRAIN else f"{stage.name}_v{version:06d}"
+    is_measured = purpose not in (Purpose.TRAIN, Purpose.REFILL)
+    name = f"{stage.name}_v{version:06d}" if is_measured else stage.name
     store = GroupStore(
         jobs.paths,
         purpose=purpose,

@@ -9,14 +9,15 @@ import numpy as np
 from e3mega.curriculum.allowance import budget_at
 from e3mega.loop.accounts import check_intent, write_ledger
 from e3mega.loop.jobs import Jobs
-from e3mega.loop.requests import count_groups, generate_groups
+from e3mega.loop.refill import sample_round
+from e3mega.loop.requests import amount, count_groups
 from e3mega.loop.state import LoopState
 from e3mega.plan.planfile import BudgetPlan, StagePlan
 from e3mega.rollout.batch_file import write_batch
 from e3mega.rollout.bins import bin_rules
-from e3mega.rollout.ledger import Amount, Intent, Ledger
+from e3mega.rollout.ledger import Amount, DiscardReason, Intent, Ledger
 from e3mega.rollout.packing import pack
-from e3mega.rollout.records import CommandKind, FinishReason, Group, Purpose, Rollout
+from e3mega.rollout.records import CommandKind, FinishReason, Group, Rollout
 from e3mega.rollout.sampler import SampledRound
 from e3mega.rollout.training_data import StepData, step_of_groups, step_of_traces
 from e3mega.spec.schema.curriculum import StageMode
@@ -26,10 +27,12 @@ from e3mega.spec.schema.curriculum import StageMode
 class RoundData:
     """What a round trains on, step by step, and the groups behind it.
 
-    Example: ``RoundData((StepData((sequence,), 40.0),), None, version=None, budget_tokens=96)``.
+    Example: ``RoundData((StepData((sequence,), 40.0),), (), None, None, 96)``.
     """
 
     steps: tuple[StepData, ...]
+    kept: tuple[Group, ...]
+    """The groups that it trains on; none in a supervised stage."""
     sampled: SampledRound | None
     """What the tier gave; None in a supervised stage."""
     version: int | None
@@ -66,6 +69,7 @@ def supervised_round(
             step_of_traces([task.trace(index) for index in range(start, start + per_step)])
             for start in range(first, first + steps * per_step, per_step)
         ),
+        kept=(),
         sampled=None,
         version=None,
         budget_tokens=budget_tokens,
@@ -78,18 +82,18 @@ async def rl_round(
     *,
     stage_round: int,
     places: Sequence[int],
+    spares: Sequence[int],
     budget_tokens: int,
     version: int,
 ) -> RoundData:
     """Groups of the prompts at these places sampled under ``version``, with their advantages."""
-    sampled = await generate_groups(
+    refilled = await sample_round(
         jobs,
         stage,
-        jobs.prompts(stage).prompts(places),
-        purpose=Purpose.TRAIN,
         stage_round=stage_round,
-        num_samples=stage.rollout.samples_per_prompt,
-        max_tokens=budget_tokens,
+        places=places,
+        spares=spares,
+        budget_tokens=budget_tokens,
         version=version,
     )
     first_step = stage_round * stage.rollout.steps_per_round
@@ -97,9 +101,9 @@ async def rl_round(
         step_of_groups(
             groups, stage.loss, budget_tokens=budget_tokens, stage_step=first_step + offset
         )
-        for offset, groups in enumerate(_by_step(sampled, stage))
+        for offset, groups in enumerate(_by_step(refilled.kept, stage))
     )
-    return RoundData(data, sampled, version, budget_tokens)
+    return RoundData(data, refilled.kept, refilled.sampled, version, budget_tokens)
 
 
 def rewards_of(data: RoundData) -> list[float]:
@@ -108,10 +112,9 @@ def rewards_of(data: RoundData) -> list[float]:
     return [rollout.marks.reward for group in groups for rollout in group.rollouts]
 
 
-def _by_step(sampled: SampledRound, stage: StagePlan) -> list[tuple[Group, ...]]:
+def _by_step(kept: tuple[Group, ...], stage: StagePlan) -> list[tuple[Group, ...]]:
     per_step = stage.rollout.prompts_per_step
-    starts = range(0, len(sampled.groups), per_step)
-    return [sampled.groups[start : start + per_step] for start in starts]
+    return [kept[start : start + per_step] for start in range(0, len(kept), per_step)]
 
 
 async def train_round(
@@ -129,7 +132,7 @@ async def train_round(
             batch_files=files,
             version=state.version,
         )
-    groups = _by_step(data.sampled, stage) if data.sampled else []
+    groups = _by_step(data.kept, stage)
     for step, values in enumerate(reply.steps):
         jobs.metrics.write(
             "step",
@@ -171,6 +174,9 @@ def _trained(ledger: Ledger, data: RoundData, *, lag: int) -> Ledger:
     """The ledger after the round; its sums are checked after every step."""
     if data.sampled is not None:
         ledger = count_groups(ledger, data.sampled)
+        if len(data.kept) < len(data.groups):
+            dropped = amount(data.groups) - amount(data.kept)
+            ledger = ledger.discard(dropped, DiscardReason.FLAT)
     for step in data.steps:
         tokens = sum(len(s.token_ids) - s.num_prompt_tokens for s in step.sequences)
         trained = Amount(len(step.sequences), tokens)
@@ -187,8 +193,10 @@ def check_round_caps(
     rollout = stage.rollout
     rollouts = rollout.prompts_per_step * rollout.steps_per_round * rollout.samples_per_prompt
     tokens = rollouts * sum(budgets)
+    rule = stage.loss.dynamic_sampling
+    most = tokens * (1 if rule is None else 1 + rule.max_refills)
     is_rl = stage.mode is StageMode.RL
-    check_intent(jobs, state, stage, Intent(generated=tokens if is_rl else 0, trained=tokens))
+    check_intent(jobs, state, stage, Intent(generated=most if is_rl else 0, trained=tokens))
 
 
 def write_round_metrics(jobs: Jobs, state: LoopState, stage: StagePlan, data: RoundData) -> None:

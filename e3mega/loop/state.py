@@ -20,6 +20,8 @@ class Origin:
     """Round of the stage that trained first on that version."""
     places: tuple[int, ...]
     """Places of its prompts in the stage's stream; whole steps of them. Empty if supervised."""
+    spares: tuple[int, ...] = ()
+    """Places behind them for dynamic sampling, taken where groups of equal rewards are dropped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ class DiscardReason(Enum):
     """Older than ``rollout.max_lag`` when their turn came."""
     STAGE_ENDED = "stage_ended"
     """Generated ahead for a stage that ended first."""
+    FLAT = "flat"
+    """All samples of the group had the same reward, under dynamic sampling."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ class Purpose(Enum):
 
     TRAIN = "train"
     """To be trained on."""
+    REFILL = "refill"
+    """To be trained on in place of groups of equal rewards."""
     EVALUATE = "evaluate"
     """Accuracy over budgets on held-out problems."""
     PASS_K = "pass_k"
