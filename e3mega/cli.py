@@ -29,6 +29,7 @@ COMMANDS = (
     "list",
     "eval",
     "report",
+    "replay",
     "theory",
     "doctor",
 )

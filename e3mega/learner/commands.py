@@ -10,9 +10,11 @@ from e3mega.checkpoint.manifest import Lineage, Manifest, TrainedStage
 from e3mega.checkpoint.retention import remove_others
 from e3mega.checkpoint.writer import CheckpointWriter
 from e3mega.errors import JobError
-from e3mega.learner.micro_batch import Floats, RoundScores
-from e3mega.learner.reference import Reference, prepare, swapped_in
-from e3mega.learner.step import own_logprobs, score, train_step
+from e3mega.learner.gradients import sign_norms
+from e3mega.learner.micro_batch import RoundScores
+from e3mega.learner.reference import Reference
+from e3mega.learner.round_scores import round_scores
+from e3mega.learner.step import score, train_step
 from e3mega.learner.transfer import Transfer
 from e3mega.mcore.build import LearnerModel
 from e3mega.metrics import MetricsWriter
@@ -22,6 +24,7 @@ from e3mega.rollout.batch import PackedBatch
 from e3mega.rollout.batch_file import read_batch
 from e3mega.rollout.records import Command, CommandKind, Reply
 from e3mega.rollout.whole_file import write_whole
+from e3mega.spec.schema.curriculum import StageMode
 from e3mega.weights.source import MegatronWeightSource
 
 
@@ -70,7 +73,14 @@ def train(session: Session, command: Command) -> Reply:
     stage = session.stage(command)
     _check_version(session, command)
     batches = [_batch(session, file) for file in command.batch_files]
-    known = round_scores(session, stage, batches, stage_step=command.stage_step)
+    known = round_scores(
+        session.learner,
+        session.paths,
+        session.reference,
+        stage,
+        batches,
+        stage_step=command.stage_step,
+    )
     steps: list[dict[str, float]] = []
     for batch, own in zip(batches, known, strict=True):
         if batch.step != session.version:
@@ -78,8 +88,10 @@ def train(session: Session, command: Command) -> Reply:
                 f"learner: a batch for step {batch.step} of stage {batch.stage} came, but "
                 f"{session.version} steps are finished; it would be trained on twice or too soon"
             )
+        signs = _sign_norms(session, stage, batch, own)
         steps.append(
-            train_step(
+            signs
+            | train_step(
                 session.learner,
                 batch,
                 stage,
@@ -93,26 +105,15 @@ def train(session: Session, command: Command) -> Reply:
     return Reply(command.index, steps=tuple(steps))
 
 
-def round_scores(
-    session: Session, stage: StagePlan, batches: list[PackedBatch], *, stage_step: int
-) -> list[RoundScores]:
-    """What the loss takes from before the first step of a round, for each of its batches."""
-    learner, loss, temperature = session.learner, stage.loss, stage.generation.temperature
-
-    def scored(is_needed: bool) -> list[Floats | None]:
-        return [
-            own_logprobs(learner, batch, temperature=temperature) if is_needed else None
-            for batch in batches
-        ]
-
-    old = scored(len(batches) > 1 and loss.compares_with_start)
-    reference = scored(False)
-    if loss.kl is not None:
-        prepare(session.reference, learner, session.paths, stage, stage_step=stage_step)
-        with swapped_in(learner, session.reference):
-            reference = scored(True)
-    pairs = zip(old, reference, strict=True)
-    return [RoundScores(own, other) for own, other in pairs]
+def _sign_norms(
+    session: Session, stage: StagePlan, batch: PackedBatch, known: RoundScores
+) -> dict[str, float]:
+    """Of an RL step, when one is due."""
+    every = session.plan.logging.sign_gradients_every_steps
+    if stage.mode is StageMode.SUPERVISED or every is None or batch.step % every:
+        return {}
+    temperature = stage.generation.temperature
+    return sign_norms(session.learner, batch, stage.loss, temperature=temperature, known=known)
 
 
 def score_tokens(session: Session, command: Command) -> Reply:

@@ -67,6 +67,8 @@ class MicroBatch:
     """Token of the bin; -1 for one that alignment adds."""
     is_scored_P: NDArray[np.bool_]
     """Whether the token that is predicted here is one that the ranks compute."""
+    groups_P: torch.Tensor
+    """Number of the target's prompt within the step; -1 where there is none."""
     packed: PackedSequences
     loss: LossInputs
 
@@ -156,6 +158,7 @@ def micro_batch(
         targets_P=picked(_shifted(tokens_T)),
         source_P=source_P,
         is_scored_P=~is_added_P & (source_P < order.source_A.max()),
+        groups_P=picked(_shifted(batch.groups_NT[number] + 1) * is_continued_T) - 1,
         packed=packed_sequences(
             torch.from_numpy(order.positions_A),
             rope=learner.rope,

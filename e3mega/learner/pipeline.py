@@ -23,11 +23,13 @@ def run_bins(
     *,
     temperature: float,
     forward_only: bool,
+    head: Callable[[MicroBatch, torch.Tensor, torch.Tensor], None] | None = None,
 ) -> None:
     """Run this data-parallel rank's bins forward, and backward unless told not to.
 
     All ranks call it. The last stage calls ``loss_of(micro_batch, scores_3P)`` for every bin,
-    ``scores_3P`` being a row of each of ``TokenScores``.
+    ``scores_3P`` being a row of each of ``TokenScores``. ``head`` is called in their place with
+    the last hidden states, (P, 1, W), and this rank's rows of the LM head.
     """
     layout = learner.grid.layout
     num_bins = len(batch.tokens_NT)
@@ -52,7 +54,7 @@ def run_bins(
             micro.positions_1P,
             None,
             packed_seq_params=micro.packed,
-            output_processor=partial(_head_scores, learner, temperature, micro),
+            output_processor=partial(_head_scores, learner, temperature, micro, head),
         )
         return scores_3P, partial(loss_of, micro)
 
@@ -81,6 +83,7 @@ def _head_scores(
     learner: LearnerModel,
     temperature: float,
     micro: MicroBatch,
+    head: Callable[[MicroBatch, torch.Tensor, torch.Tensor], None] | None,
     *,
     hidden_states: torch.Tensor,
     output_layer: torch.nn.Module,
@@ -89,5 +92,8 @@ def _head_scores(
 ) -> torch.Tensor:
     """What the last stage gives in place of logits; Megatron calls it with much else."""
     hidden_P1W, head_VW = output_layer(hidden_states, weight=output_weight)
+    if head is not None:
+        head(micro, hidden_P1W, head_VW)
+        return hidden_P1W.new_zeros(3, len(micro.targets_P))
     scores = score_tokens(learner, hidden_P1W, head_VW, micro.targets_P, temperature=temperature)
     return torch.stack([scores.logprobs_T, scores.entropy_T, scores.collision_T])

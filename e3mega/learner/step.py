@@ -48,7 +48,7 @@ def train_step(
     learner.optimizer.zero_grad()
     terms: list[LossTerms] = []
     temperature = stage.generation.temperature
-    loss_of = partial(_loss, stage.loss, temperature, terms)
+    loss_of = partial(micro_batch_loss, stage.loss, temperature, terms)
     run_bins(learner, batch, known, loss_of, temperature=temperature, forward_only=False)
     metrics = loss_metrics(terms, learner.grid)
     check_loss(metrics["loss"], batch)
@@ -113,7 +113,7 @@ def score(learner: LearnerModel, batch: PackedBatch, *, temperature: float) -> F
     return logprobs_NT
 
 
-def _loss(
+def micro_batch_loss(
     options: LossOptions,
     temperature: float,
     terms: list[LossTerms],

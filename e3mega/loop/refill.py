@@ -8,6 +8,7 @@ from e3mega.loop.requests import generate_groups
 from e3mega.plan.planfile import StagePlan
 from e3mega.rollout.records import Group, Purpose
 from e3mega.rollout.sampler import SampledRound
+from e3mega.rollout.selection import keep_mixed, mixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +55,17 @@ async def sample_round(
             version=version,
         )
         waves.append(sampled)
-        missing = len(places) - len(_mixed(_groups(waves)))
+        missing = len(places) - len(mixed(_groups(waves)))
         taking, left = left[:missing], left[missing:]
         if missing <= 0 or not taking:
             break
     groups = _groups(waves)
-    kept = groups if rule is None else keep(groups, len(places))
+    kept = groups if rule is None else keep_mixed(groups, len(places))
     whole = SampledRound(
         groups, sum(each.num_reused for each in waves), sum(each.num_redrawn for each in waves)
     )
     return RefilledRound(kept, whole)
 
 
-def keep(groups: Sequence[Group], count: int) -> tuple[Group, ...]:
-    """The first ``count`` groups of mixed rewards; where they are too few, others fill up."""
-    mixed = _mixed(groups)
-    flat = [group for group in groups if group not in mixed]
-    return tuple([*mixed, *flat][:count])
-
-
 def _groups(waves: Sequence[SampledRound]) -> tuple[Group, ...]:
     return tuple(group for wave in waves for group in wave.groups)
-
-
-def _mixed(groups: Sequence[Group]) -> list[Group]:
-    return [group for group in groups if len({r.marks.reward for r in group.rollouts}) > 1]

@@ -8,6 +8,7 @@ import numpy as np
 
 from e3mega.curriculum.allowance import budget_at
 from e3mega.loop.accounts import check_intent, write_ledger
+from e3mega.loop.exploration import group_metrics
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.refill import sample_round
 from e3mega.loop.requests import amount, count_groups
@@ -17,7 +18,7 @@ from e3mega.rollout.batch_file import write_batch
 from e3mega.rollout.bins import bin_rules
 from e3mega.rollout.ledger import Amount, DiscardReason, Intent, Ledger
 from e3mega.rollout.packing import pack
-from e3mega.rollout.records import CommandKind, FinishReason, Group, Rollout
+from e3mega.rollout.records import CommandKind, Group
 from e3mega.rollout.sampler import SampledRound
 from e3mega.rollout.training_data import StepData, step_of_groups, step_of_traces
 from e3mega.spec.schema.curriculum import StageMode
@@ -147,7 +148,7 @@ async def train_round(
             budget_tokens=data.budget_tokens,
             tokens_trained=values["tokens"],
             **{key: value for key, value in values.items() if key != "tokens"},
-            **(_group_metrics(groups[step]) if groups else {}),
+            **(group_metrics(groups[step]) if groups else {}),
         )
     rewards = [r.marks.reward for group in data.groups for r in group.rollouts]
     state = replace(
@@ -245,34 +246,3 @@ def _write_batches(
 
 def _budget_plan(stage: StagePlan, tokens: int) -> BudgetPlan:
     return next(budget for budget in stage.budgets if budget.tokens == tokens)
-
-
-def _group_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    rollouts = [rollout for group in groups for rollout in group.rollouts]
-    correct = [rollout for rollout in rollouts if rollout.marks.reward > 0]
-    incorrect = [rollout for rollout in rollouts if rollout.marks.reward <= 0]
-    is_cut = [r.completion.finish_reason is FinishReason.LENGTH for r in rollouts]
-    return {
-        "reward_mean": float(np.mean([rollout.marks.reward for rollout in rollouts])),
-        "num_rollouts": len(rollouts),
-        "tokens_generated": sum(len(rollout.completion.token_ids) for rollout in rollouts),
-        "truncated_frac": float(np.mean(is_cut)),
-        "length_correct": _mean_length(correct),
-        "length_incorrect": _mean_length(incorrect),
-        "attempts_correct": _mean_attempts(correct),
-        "attempts_incorrect": _mean_attempts(incorrect),
-        "false_hits": float(np.mean([rollout.marks.num_false_hits > 0 for rollout in rollouts])),
-        "mixed_groups_frac": float(
-            np.mean([len({r.marks.reward for r in group.rollouts}) > 1 for group in groups])
-        ),
-    }
-
-
-def _mean_length(rollouts: Sequence[Rollout]) -> float:
-    lengths = [len(rollout.completion.token_ids) for rollout in rollouts]
-    return float(np.mean(lengths)) if lengths else float("nan")
-
-
-def _mean_attempts(rollouts: Sequence[Rollout]) -> float:
-    attempts = [rollout.marks.num_attempts for rollout in rollouts]
-    return float(np.mean(attempts)) if attempts else float("nan")

@@ -8,6 +8,7 @@ from e3mega.report.decisions import draw_budget_decision, draw_pass_at_k, draw_r
 from e3mega.report.drawing import Drawing, FigureRow
 from e3mega.report.paper.rows import paper_rows
 from e3mega.report.runs import Cohort
+from e3mega.report.signs import draw_signs
 from e3mega.report.system import draw_sync, draw_time
 from e3mega.report.training import draw_entropy, draw_length, draw_reward, draw_truncation
 
@@ -44,6 +45,15 @@ FIGURES: tuple[FigureRow, ...] = (
         "to keep it up; a collapse towards zero ends exploration.",
         "step of an RL stage",
         draw_entropy,
+    ),
+    FigureRow(
+        "signs",
+        "Positive and negative samples",
+        "Negative gradients drive exploration when their pull stays comparable to that of positive "
+        "samples while fewer failed checks end a trace and different attempts grow. A pull that "
+        "vanishes, or attempts that grow by repetition, are the signs that they do not.",
+        "step of an RL stage",
+        draw_signs,
     ),
     FigureRow(
         "truncation",

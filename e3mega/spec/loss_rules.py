@@ -14,7 +14,7 @@ from e3mega.objective.advantage import (
     WhitenBaseline,
 )
 from e3mega.objective.kl import MovingReference
-from e3mega.objective.ratio import NoRatio, SequenceRatio, TokenRatio, TruncatedRatio
+from e3mega.objective.ratio import Level, NoRatio, SequenceRatio, TokenRatio, TruncatedRatio
 from e3mega.objective.sign_rule import Keep
 from e3mega.objective.truncation import KeepTruncated, SoftPenalty
 from e3mega.options import SteppedSchedule
@@ -181,6 +181,23 @@ def reference_moves_between_rounds(view: StageView) -> Iterator[Finding]:
         yield Finding(key, "a multiple of {0}", fix, (view.key("rollout", "steps_per_round"),))
 
 
+def whole_sequences_lie_on_one_rank(view: StageView) -> Iterator[Finding]:
+    """Ratios, weights and scores of whole sequences are not computed across context ranks."""
+    loss, cp = view.stage.loss, view.stage.layout.learner.cp
+    cites = (view.key("layout", "learner", "cp"),)
+    names: list[tuple[str, ...]] = []
+    if isinstance(loss.ratio, SequenceRatio):
+        names.append(("ratio", "kind"))
+    for name in ("ratio", "correction"):
+        if getattr(getattr(loss, name), "level", None) is Level.SEQUENCE:
+            names.append((name, "level"))
+    if loss.sign.negative.tokens is not None:
+        names.append(("sign", "negative", "tokens"))
+    for name in names if cp > 1 else ():
+        need = "a loss of single tokens for {0}, which divides sequences among ranks"
+        yield Finding(view.key("loss", *name), need, "use cp: 1", cites)
+
+
 LOSS_RULES: tuple[Rule, ...] = (
     supervised_loss_is_supervised,
     rl_loss_uses_rewards,
@@ -193,4 +210,5 @@ LOSS_RULES: tuple[Rule, ...] = (
     staleness_is_corrected,
     flat_groups_are_worthless,
     reference_moves_between_rounds,
+    whole_sequences_lie_on_one_rank,
 )

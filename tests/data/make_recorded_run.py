@@ -197,10 +197,25 @@ class Recorder:
                 attempts_correct=attempts * 0.6,
                 attempts_incorrect=attempts * 1.1,
                 truncated_frac=min(0.9, 0.1 + 0.6 * done + self.noise(0.02)),
+                **self.signs(done),
                 tokens_generated=256 * 42,
             )
             self.round_of(name, generation_s=1.1 * budget / 64, train_s=1.4)
         self.write("stage_finished", stage=name, version=self.version, reason="steps")
+
+    def signs(self, done: float) -> dict[str, float]:
+        return {
+            "tokens_positive_frac": 0.3 + 0.1 * done,
+            "tokens_negative_frac": 0.6 - 0.1 * done,
+            "logit_grad_norm_positive": abs(0.02 + self.noise(0.002)),
+            "logit_grad_norm_negative": abs(0.025 + self.noise(0.002)),
+            "clip_positive_frac": 0.01,
+            "clip_negative_frac": 0.005,
+            "stop_after_failed_check": 0.3 - 0.25 * done,
+            "repetition_frac": 0.02,
+            "unique_attempts_correct": 1.5 + done,
+            "unique_attempts_incorrect": 2.0 + 4 * done + self.noise(0.1),
+        }
 
     def decide(self) -> None:
         self.write(

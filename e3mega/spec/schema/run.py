@@ -34,6 +34,9 @@ class LoggingOptions(Options):
 
     num_report_rollouts: Positive = 20
     """Rollouts shown in the report."""
+    sign_gradients_every_steps: Positive | None = 20
+    """Steps between measurements of the gradient of each sign in the space of parameters, which
+    cost two more passes of the step; null for none."""
 
 
 class RunOptions(Options):

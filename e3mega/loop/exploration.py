@@ -1,0 +1,67 @@
+"""What the groups of a step tell of exploration: length, attempts, stopping and repetition."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from e3mega.rollout.records import FinishReason, Group, Rollout
+
+_MIN_REPEATS, _MAX_PERIOD = 4, 24
+
+
+def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """Means over a step's rollouts; those over no rollout, or no failed check, are NaN.
+
+    ``stop_after_failed_check``: of the checks that a trace failed by its own word, the share after
+    which the model ended the trace; a truncated trace did not stop. ``repetition_frac``: rollouts
+    that end in a cycle of tokens.
+    """
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    correct = [rollout for rollout in rollouts if rollout.marks.reward > 0]
+    incorrect = [rollout for rollout in rollouts if rollout.marks.reward <= 0]
+    is_cut = [r.completion.finish_reason is FinishReason.LENGTH for r in rollouts]
+    return {
+        "reward_mean": _mean([rollout.marks.reward for rollout in rollouts]),
+        "num_rollouts": len(rollouts),
+        "tokens_generated": sum(len(rollout.completion.token_ids) for rollout in rollouts),
+        "truncated_frac": _mean(is_cut),
+        "length_correct": _mean([len(r.completion.token_ids) for r in correct]),
+        "length_incorrect": _mean([len(r.completion.token_ids) for r in incorrect]),
+        "attempts_correct": _mean([r.marks.num_attempts for r in correct]),
+        "attempts_incorrect": _mean([r.marks.num_attempts for r in incorrect]),
+        "unique_attempts_correct": _mean([r.marks.num_unique_attempts for r in correct]),
+        "unique_attempts_incorrect": _mean([r.marks.num_unique_attempts for r in incorrect]),
+        "stop_after_failed_check": _stop_share(rollouts),
+        "repetition_frac": _mean([ends_in_a_cycle(r.completion.token_ids) for r in rollouts]),
+        "false_hits": _mean([rollout.marks.num_false_hits > 0 for rollout in rollouts]),
+        "mixed_groups_frac": _mean(
+            [len({r.marks.reward for r in group.rollouts}) > 1 for group in groups]
+        ),
+    }
+
+
+def ends_in_a_cycle(token_ids: Sequence[int]) -> bool:
+    """Whether the last tokens are at least four copies of at most 24 tokens.
+
+    Example: ``ends_in_a_cycle((9, 1, 2, 1, 2, 1, 2, 1, 2))``.
+    """
+    for period in range(1, min(_MAX_PERIOD, len(token_ids) // _MIN_REPEATS) + 1):
+        tail = token_ids[-period * _MIN_REPEATS :]
+        if tail[period:] == tail[:-period]:
+            return True
+    return False
+
+
+def _stop_share(rollouts: Sequence[Rollout]) -> float:
+    failed = [r.marks.num_attempts - r.marks.num_claimed_hits for r in rollouts]
+    stopped = [
+        r.completion.finish_reason is FinishReason.STOP
+        and r.marks.num_claimed_hits == 0
+        and r.marks.num_attempts > 0
+        for r in rollouts
+    ]
+    return sum(stopped) / sum(failed) if sum(failed) else float("nan")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
