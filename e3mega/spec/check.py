@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from e3mega.errors import Problem
 from e3mega.metrics import Json
+from e3mega.spec.descriptions import load_descriptions
 from e3mega.spec.fields import fields_at, is_known, suggestion
 from e3mega.spec.merge import INHERITED
 from e3mega.spec.origins import Composition, Key, dotted, within_stage
@@ -113,6 +114,7 @@ def _unknown_key(composition: Composition, key: Key) -> Problem:
 
 
 def _description(key: Key) -> str:
+    load_descriptions()
     info = (fields_at(key[:-1]) or {}).get(key[-1])
     return f" ({info.description.rstrip('.')})" if info is not None and info.description else ""
 

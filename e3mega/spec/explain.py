@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from e3mega.errors import Problem, SpecError
 from e3mega.metrics import Json
 from e3mega.spec.describe import default_words, type_words, unit_words, value_words
+from e3mega.spec.descriptions import load_descriptions
 from e3mega.spec.fields import fields_at, is_known, suggestion
 from e3mega.spec.origins import Fate, Key, Leaf, dotted, flatten
 from e3mega.spec.resolve import Resolved
@@ -19,6 +20,7 @@ def explanation(resolved: Resolved, key: Key) -> str:
 
     Raises SpecError with the nearest key when the spec has none there.
     """
+    load_descriptions()
     tree: Json = resolved.options.model_dump(mode="json")
     for length, part in enumerate(key):
         if not isinstance(tree, dict) or part not in tree:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from e3mega.metrics import Json
 from e3mega.options import Options
+from e3mega.spec.descriptions import load_descriptions
 from e3mega.spec.schema.curriculum import StageOptions
 from e3mega.spec.schema.run import RunOptions
 
@@ -29,6 +30,7 @@ _REPLACE: Json = {
 
 def json_schema() -> dict[str, Json]:
     """The schema of any spec file: a run, a fragment of sections, or a stage's fragment."""
+    load_descriptions()
     definitions: dict[str, Json] = {}
     properties: dict[str, Json] = {"include": _INCLUDE, "replace": _REPLACE}
     # The run comes last: of the sections that both have, the run's word is shown.

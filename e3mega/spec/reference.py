@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from e3mega.errors import Problem, SpecError
 from e3mega.options import Options
 from e3mega.spec.describe import default_words, type_words, unit_words
+from e3mega.spec.descriptions import load_descriptions
 from e3mega.spec.fields import models_of, suggestion
 from e3mega.spec.merge import INHERITED
 from e3mega.spec.origins import Key, dotted
@@ -53,6 +54,7 @@ def reference_text(key: Key = ()) -> str:
 
     Raises SpecError with the nearest key when there is none.
     """
+    load_descriptions()
     chosen = [entry for entry in entries() if entry.key[: len(key)] == key]
     if not chosen:
         raise SpecError(

@@ -12,6 +12,7 @@ import pytest
 
 import e3mega
 from e3mega.options import Options
+from e3mega.spec.descriptions import load_descriptions
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGE = sorted((CHECKOUT / "e3mega").rglob("*.py"))
@@ -86,6 +87,7 @@ def option_models() -> Iterator[type[Options]]:
 
 def test_every_option_is_described() -> None:
     models = list(option_models())
+    load_descriptions()
     assert len(models) > 15
     for model in models:
         assert model.__doc__, model.__name__
