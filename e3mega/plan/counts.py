@@ -1,15 +1,24 @@
 """Counts parameters by what divides them, from one layer of each kind, so that it is quick."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, cast
 
 from e3mega.families.geometry import ModelOptions
 from e3mega.families.mapping import Place, Shard, Weight, padded_vocab_size
 from e3mega.families.registry import end_weights, layer_weights
 from e3mega.plan.topology import GridPlace, layers_of
 from e3mega.spec.schema.layout import LearnerLayout
+
+
+def _of_model[T](count: Callable[[ModelOptions], T]) -> Callable[[ModelOptions], T]:
+    """The function with its last results kept.
+
+    pydantic gives frozen models a hash that type checkers do not see, hence the cast.
+    """
+    return cast(Callable[[ModelOptions], T], lru_cache(maxsize=8)(cast(Callable[[Any], T], count)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,7 @@ class Sizes:
         return Sizes(self.shared + times * other.shared, self.experts + times * other.experts)
 
 
-@lru_cache(maxsize=8)
+@_of_model
 def model_sizes(model: ModelOptions) -> Sizes:
     """Parameters of the whole model, a tied LM head counted once."""
     whole = _sum(end_weights(model))
@@ -43,7 +52,7 @@ def model_sizes(model: ModelOptions) -> Sizes:
     return whole
 
 
-@lru_cache(maxsize=8)
+@_of_model
 def active_matrix_sizes(model: ModelOptions) -> int:
     """Entries of the matrices that one token is multiplied with, LM head included.
 
@@ -85,7 +94,7 @@ def largest_tensor_size(model: ModelOptions) -> int:
     )
 
 
-@lru_cache(maxsize=8)
+@_of_model
 def _kind_weights(model: ModelOptions) -> list[tuple[list[int], tuple[Weight, ...]]]:
     """The layers of each kind, dense or with experts, with the weights of one of them."""
     found: list[tuple[list[int], tuple[Weight, ...]]] = []
