@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 
 from e3mega.families.geometry import ExpertOptions, Precision
-from e3mega.objective.ratio import Level
 from e3mega.spec.findings import Finding
 from e3mega.spec.origins import Key
 from e3mega.spec.schema.layout import Device, Fp8, LayerImplementation, LearnerLayout
@@ -123,22 +122,6 @@ def _divided(
         yield Finding(_key(axis), "a divisor of {0}", f"use {divisors(size)}", cites)
 
 
-def divided_sequences_are_not_summed(options: RunOptions) -> Iterator[Finding]:
-    """Context-parallel ranks see a part of every completion; a ratio of the whole needs all."""
-    for name, stage in options.curriculum.stages.items():
-        if stage.layout.learner.cp == 1:
-            continue
-        base: Key = ("curriculum", "stages", name)
-        cites = ((*base, "layout", "learner", "cp"),)
-        if stage.loss.ratio.kind == "sequence":
-            key, fix = (*base, "loss", "ratio", "kind"), "use a ratio of tokens, or cp: 1"
-            yield Finding(key, "a ratio of tokens for {0}", fix, cites)
-        correction = stage.loss.correction
-        if correction is not None and correction.level is Level.SEQUENCE:
-            key, fix = (*base, "loss", "correction", "level"), "use token, or cp: 1"
-            yield Finding(key, "token for {0}", fix, cites)
-
-
 def cpu_has_no_transformer_engine(options: RunOptions) -> Iterator[Finding]:
     """Transformer Engine's layers and 8-bit products run on GPUs only."""
     layout = options.layout.learner
@@ -201,7 +184,6 @@ LAYOUT_RULES: tuple[Callable[[RunOptions], Iterator[Finding]], ...] = (
     experts_need_sequence_parallel,
     expert_grid_fits_the_stage,
     experts_are_divided,
-    divided_sequences_are_not_summed,
     cpu_has_no_transformer_engine,
     fp8_is_transformer_engines,
     param_gather_follows_grad_reduce,

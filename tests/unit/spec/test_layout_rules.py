@@ -44,7 +44,7 @@ REFUSED = {
     "completions that no rank sees whole": (
         "layout: {learner: {cp: 2}}\nloss: {ratio: {kind: sequence}}",
         "loss.ratio.kind",
-        ("a ratio of tokens for layout.learner.cp = 2",),
+        ("a loss of single tokens for layout.learner.cp = 2",),
     ),
     "experts without any": (
         "layout: {learner: {ep: 2}}",
