@@ -1,6 +1,7 @@
 """Numbers of transformers' model of an exported folder, in a process without Megatron-Core.
 
-Its stand-in for CUDA also reaches ``from_pretrained``, whose rotary tables then are wrong.
+Loaded inside a learner's rank, the same folder gave other logits; why is not known (the stand-in
+for CUDA is suspected), and a process of its own agrees with the learner.
 """
 
 from collections.abc import Sequence
