@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from e3mega.commands.run_argument import add_source, source_of
 from e3mega.commands.spec_arguments import add_spec, resolved_spec
 
 HELP = "start a run on this machine and stay until it ends"
@@ -14,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run-dir", type=Path, metavar="DIR", help="a new folder for the run (default: runs/NAME)"
     )
+    add_source(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,4 +27,6 @@ def run(options: argparse.Namespace) -> int:
 
     resolved = resolved_spec(options)
     run_dir = options.run_dir or default_run_dir(resolved.options.name)
-    return start_run(checked_plan(resolved), resolved_text(resolved), run_dir)
+    return start_run(
+        checked_plan(resolved), resolved_text(resolved), run_dir, source=source_of(options)
+    )

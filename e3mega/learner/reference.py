@@ -37,9 +37,13 @@ class Reference:
 
 def keep_start(learner: LearnerModel, plan: Plan, paths: RunPaths) -> None:
     """Write the copy of the run's first weights if a stage compares with them."""
-    loss_kl = [stage.loss.kl for stage in plan.stages]
-    if any(kl is not None and isinstance(kl.reference, StartReference) for kl in loss_kl):
+    if _compares_with_start(plan):
         _write(_file(learner, paths, _START), _copy(learner))
+
+
+def lacks_start(learner: LearnerModel, plan: Plan, paths: RunPaths) -> bool:
+    """Whether a stage compares with the first weights and this rank has no copy of them."""
+    return _compares_with_start(plan) and not _file(learner, paths, _START).exists()
 
 
 def prepare(
@@ -80,6 +84,11 @@ def swapped_in(learner: LearnerModel, reference: Reference) -> Iterator[None]:
         yield
     finally:
         _fill(learner, own)
+
+
+def _compares_with_start(plan: Plan) -> bool:
+    every_kl = [stage.loss.kl for stage in plan.stages]
+    return any(kl is not None and isinstance(kl.reference, StartReference) for kl in every_kl)
 
 
 def _name(kl: KlOptions, stage: StagePlan, stage_step: int) -> str:

@@ -12,7 +12,7 @@ from e3mega.checkpoint.writer import CheckpointWriter
 from e3mega.device import process_rank
 from e3mega.errors import E3Error
 from e3mega.learner.commands import Session, run_command
-from e3mega.learner.reference import keep_start
+from e3mega.learner.reference import keep_start, lacks_start
 from e3mega.learner.transfer import Transfer
 from e3mega.mcore.build import LearnerModel, build_learner
 from e3mega.mcore.parallel import RankGrid, destroy_parallel, init_parallel
@@ -92,6 +92,10 @@ def _start(plan: Plan, paths: RunPaths, learner: LearnerModel) -> tuple[int, dic
     grid = learner.grid
     newest = _broadcast(newest_complete(paths).folder if grid.is_main else None, grid)
     if newest is not None:
+        if _is_on_any(lacks_start(learner, plan, paths), grid):
+            # The run began behind stages of another, which had no use for a reference.
+            load_start(learner, seed=plan.seed)
+            keep_start(learner, plan, paths)
         manifest = load_checkpoint(learner, newest, plan)
         steps = {stage.name: stage.num_steps for stage in manifest.lineage.stages}
         return manifest.version, steps
@@ -108,6 +112,13 @@ def _next_command(receiver: CommandReceiver | None, session: Session) -> Command
         session.complete_checkpoint(is_waiting=False)
         if command is not None:
             return command
+
+
+def _is_on_any(value: bool, grid: RankGrid) -> bool:
+    """Whether the value is true on any rank; a collective of all."""
+    values = [value] * grid.process.world_size
+    dist.all_gather_object(values, value, group=grid.control)
+    return any(values)
 
 
 def _broadcast[T](value: T, grid: RankGrid) -> T:

@@ -59,10 +59,12 @@ class LoopState:
     """Why the stage ended."""
     ledgers: dict[str, Ledger] = field(default_factory=dict[str, Ledger])
     """What became of every prompt, rollout and token so far, by stage."""
+    shared: dict[str, Ledger] = field(default_factory=dict[str, Ledger])
+    """The same of the stages that another run trained; this run has spent none of it."""
 
     @property
     def ledger(self) -> Ledger:
-        """The ledger of the whole run: the sum of its stages'."""
+        """The ledger of what the run did itself: the sum of its stages'."""
         return sum(self.ledgers.values(), Ledger())
 
     def ledger_of(self, stage: str) -> Ledger:
@@ -76,7 +78,10 @@ class LoopState:
     def next_stage(self) -> "LoopState":
         """The start of the stage after this one."""
         return LoopState(
-            stage_index=self.stage_index + 1, version=self.version, ledgers=self.ledgers
+            stage_index=self.stage_index + 1,
+            version=self.version,
+            ledgers=self.ledgers,
+            shared=self.shared,
         )
 
 

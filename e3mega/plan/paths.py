@@ -180,6 +180,11 @@ class RunPaths:
         return self.run_dir / "scores"
 
     @property
+    def shared_stages(self) -> Path:
+        """Which stages another run trained; there only if the run began behind them."""
+        return self.run_dir / "shared_stages.json"
+
+    @property
     def shared_memory(self) -> Path:
         """Weights on their way to servers of this machine; removed at the end of a run."""
         digest = hashlib.sha256(str(self.run_dir.resolve()).encode()).hexdigest()[:16]

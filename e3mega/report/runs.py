@@ -64,7 +64,8 @@ class Run:
     """By event name, each identity once, in the order of first appearance."""
     plan: Plan | None
     seconds: float
-    """Wall time between consecutive events, pauses of more than ten minutes left out."""
+    """Wall time between consecutive events, pauses of more than ten minutes left out, and what
+    another run did for this one."""
 
     def of(self, event: str) -> tuple[Event, ...]:
         """All events of this name; empty if there are none."""
@@ -136,7 +137,8 @@ def read_run(run_dir: Path) -> Run:
     times: list[float] = []
     for event in (*read_metrics(source), *measured):
         kind = text(event, "event")
-        times.append(number(event, "time"))
+        if "shared_from" not in event:
+            times.append(number(event, "time"))
         fields = IDENTITY.get(kind, ("time",))
         identity = tuple(text(event, field) for field in fields)
         known = latest.setdefault(kind, {})

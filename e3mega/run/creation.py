@@ -10,15 +10,20 @@ from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan, plan_to_json
 from e3mega.rollout.whole_file import write_whole
 from e3mega.run.folder import shown, unwritable
+from e3mega.run.shared_stages import SharedStages, share_stages
 from e3mega.tasks.catalog import build_task, provide_tokenizer
 
 _KEY_BYTES = 32
 
 
-def create_folder(plan: Plan, resolved_text: str, paths: RunPaths) -> None:
+def create_folder(
+    plan: Plan, resolved_text: str, paths: RunPaths, *, source: RunPaths | None = None
+) -> SharedStages | None:
     """Write what a run starts from; plan.json comes last and makes the folder a run.
 
-    Raises E3Error when the folder holds a run already, or cannot be written.
+    With a ``source``, a run of which this one shares stages, it begins behind them; what it shares
+    is returned. Raises E3Error when the folder holds a run already or cannot be written, or the
+    runs share nothing.
     """
     run_dir = paths.run_dir
     if paths.plan.exists():
@@ -27,7 +32,8 @@ def create_folder(plan: Plan, resolved_text: str, paths: RunPaths) -> None:
             f"{shown(run_dir)}`, or choose "
             "another folder with --run-dir"
         )
-    known = {paths.lock, paths.key, paths.resolved, paths.model_dir}
+    known = {paths.lock, paths.key, paths.resolved, paths.model_dir, paths.checkpoints}
+    known |= {paths.metrics("loop").parent, paths.shared_stages}
     foreign = [path.name for path in run_dir.iterdir() if path not in known]
     if foreign:
         raise E3Error(
@@ -35,12 +41,14 @@ def create_folder(plan: Plan, resolved_text: str, paths: RunPaths) -> None:
             "choose another folder with --run-dir"
         )
     try:
-        _write(plan, resolved_text, paths)
+        return _write(plan, resolved_text, paths, source)
     except OSError as error:
         raise unwritable(run_dir, error) from error
 
 
-def _write(plan: Plan, resolved_text: str, paths: RunPaths) -> None:
+def _write(
+    plan: Plan, resolved_text: str, paths: RunPaths, source: RunPaths | None
+) -> SharedStages | None:
     paths.key.unlink(missing_ok=True)
     key = os.open(paths.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(key, "w") as file:
@@ -55,4 +63,6 @@ def _write(plan: Plan, resolved_text: str, paths: RunPaths) -> None:
             raise E3Error(f"stage {stage.name}: its task has no training problems; see task.split")
     config = {**hf_config(plan.model), "eos_token_id": tasks[0].end_token_ids[0]}
     write_whole(paths.model_config, (json.dumps(config, indent=2) + "\n").encode())
+    shared = None if source is None else share_stages(plan, paths, source)
     write_whole(paths.plan, plan_to_json(plan).encode())
+    return shared

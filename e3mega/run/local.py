@@ -17,18 +17,26 @@ from e3mega.run.folder import open_folder, remove_shared_memory, shown, take_loc
 from e3mega.run.guard import end_by_signal, run_guarded
 
 
-def start_run(plan: Plan, resolved_text: str, run_dir: Path) -> int:
+def start_run(plan: Plan, resolved_text: str, run_dir: Path, *, source: Path | None = None) -> int:
     """Start a new run in a folder of its own and stay until it ends; its exit status.
 
-    Raises E3Error when the folder holds a run, is locked or cannot be written, or the plan has
-    more nodes than this one.
+    ``source`` is the folder of a run whose stages this one shares and begins behind. Raises E3Error
+    when the folder holds a run, is locked or cannot be written, the plan has more nodes than this
+    one, or the runs share no stage.
     """
     _check_nodes(plan)
     paths = RunPaths(run_dir.resolve())
     open_folder(paths.run_dir)
     lock = take_lock(paths)
     try:
-        create_folder(plan, resolved_text, paths)
+        shared = create_folder(
+            plan, resolved_text, paths, source=None if source is None else RunPaths(source)
+        )
+        if shared is not None:
+            print(
+                f"{plan.name} begins behind {', '.join(shared.stages)} of {shared.name}, "
+                f"after {shared.version} steps"
+            )
         return _supervised(paths, lock)
     finally:
         os.close(lock)
