@@ -1,13 +1,14 @@
-"""``e3mega sweep``: expands axes over a spec into named runs, and prints what they cost."""
+"""``e3mega sweep``: expands axes over a spec into named runs, prints what they cost, runs them."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from e3mega.plan.prefixes import SweepRun
     from e3mega.plan.sweep import Axis
 
-HELP = "expand axes over a spec into named runs"
+HELP = "expand axes over a spec into named runs, and run them"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(flag, action="append", default=[], metavar=metavar, help=what)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the specs (default: runs/NAME-sweep)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the specs and their runs (default: runs/NAME-sweep)",
+    )
+    parser.add_argument(
+        "--run",
+        action="store_true",
+        help="run them on this machine, one after the other; given again, go on where it ended",
     )
 
 
@@ -40,11 +49,22 @@ def run(options: argparse.Namespace) -> int:
     folder = options.out or default_run_dir(f"{base.stem}-sweep")
     runs = expand_sweep(base, axes, folder)
     print_sweep(axes, runs, Console())
-    print("\nto run them, then to compare them on one page:")
+    if options.run:
+        from e3mega.run.sweep import run_sweep
+
+        return run_sweep(runs, folder, Console())
+    print("\nto run them all and compare them on one page, give --run; to run one by one:")
     for each in runs:
-        print(f"  e3mega run {each.path}")
-    print(f"  e3mega report {' '.join(str(default_run_dir(each.plan.name)) for each in runs)}")
+        print(f"  {_command(each)}")
     return 0
+
+
+def _command(run: "SweepRun") -> str:
+    """What runs one of them where --run would."""
+    from e3mega.plan.paths import sweep_run_dir
+
+    begin = f" --from {sweep_run_dir(run.path.with_name(run.source))}" if run.source else ""
+    return f"e3mega run {run.path} --run-dir {sweep_run_dir(run.path)}{begin}"
 
 
 def _axis(text: str, *, is_fragments: bool) -> "Axis":

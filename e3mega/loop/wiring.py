@@ -44,7 +44,7 @@ def build_jobs(
             end_token_ids=tasks[0].end_token_ids,
             deadline_s=plan.stages[0].generation.request_deadline_s,
         )
-        for replica in range(plan.layout.generation.num_replicas)
+        for replica in range(plan.num_servers)
     )
 
     def open_learner(segment: int) -> CommandSender:

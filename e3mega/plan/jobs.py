@@ -10,6 +10,7 @@ from e3mega.plan.placement import (
 from e3mega.plan.planfile import JobPlan, Role
 from e3mega.plan.stages import learner_segments
 from e3mega.plan.topology import num_learner_ranks
+from e3mega.spec.schema.curriculum import StageMode
 from e3mega.spec.schema.layout import Device, LayoutOptions, LearnerLayout
 from e3mega.spec.schema.run import RunOptions
 
@@ -18,13 +19,14 @@ NUM_RANKS, SEGMENT = "@ranks", "@segment"
 
 
 def compile_jobs(options: RunOptions) -> tuple[JobPlan, ...]:
-    """All jobs, servers first: they take longest to start.
+    """All jobs, servers first: they take longest to start; none where no stage samples.
 
     ``{address}`` in argv stands for the node's own address, ``{learner_host}`` and
     ``{learner_port}`` for where the learner's ranks of several nodes meet.
     """
     placement = place(options.cluster, largest_layout(options))
-    replicas = range(options.layout.generation.num_replicas)
+    has_rl = any(stage.mode is StageMode.RL for stage in options.curriculum.stages.values())
+    replicas = range(options.layout.generation.num_replicas if has_rl else 0)
     loop = JobPlan(
         name="loop",
         role=Role.LOOP,

@@ -274,3 +274,13 @@ def default_run_root() -> Path:
 def launchers_dir() -> Path:
     """``launchers`` in the checkout: the profiles of sites."""
     return Path(__file__).resolve().parents[2] / "launchers"
+
+
+def sweep_run_dir(spec: Path) -> Path:
+    """The folder of a run of a sweep: beside its spec, and of its name."""
+    return spec.with_suffix("")
+
+
+def sweep_report(folder: Path) -> Path:
+    """The page that compares the runs of a sweep in ``folder``."""
+    return folder / "report" / "index.html"

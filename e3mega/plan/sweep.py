@@ -1,4 +1,4 @@
-"""Expands axes over one spec into named runs, and counts what they cost with shared stages once."""
+"""Expands axes over one spec into named runs, and into those that train what they share."""
 
 import json
 import os
@@ -11,8 +11,8 @@ from pathlib import Path
 from e3mega.errors import Problem, SpecError
 from e3mega.metrics import Json
 from e3mega.plan.compile import checked_plan
-from e3mega.plan.estimate import stage_seconds
 from e3mega.plan.planfile import Plan
+from e3mega.plan.prefixes import SweepRun, with_prefixes
 from e3mega.spec.files import LIBRARY
 from e3mega.spec.resolve import resolve_spec
 
@@ -34,35 +34,11 @@ class Axis:
         return self.key.rsplit(".", 1)[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class SweepRun:
-    """One run of a sweep. Example: ``expand_sweep(base, axes, folder)[0].plan``."""
-
-    path: Path
-    """Its spec."""
-    differs: tuple[str, ...]
-    """Its point on each axis."""
-    plan: Plan
-    starts_from: str
-    """Name of an earlier run whose leading stages it shares; empty if there is none."""
-    num_shared_stages: int
-
-    @property
-    def own_seconds(self) -> float:
-        """Seconds of the stages that no earlier run has taken."""
-        own = self.plan.stages[self.num_shared_stages :]
-        return sum(stage_seconds(stage, self.plan.estimates.budgets) for stage in own)
-
-    @property
-    def own_device_hours(self) -> float:
-        """Device-hours of the stages that no earlier run has taken."""
-        return self.plan.estimates.num_devices * self.own_seconds / 3600
-
-
 def expand_sweep(base: Path, axes: Sequence[Axis], folder: Path) -> tuple[SweepRun, ...]:
-    """Write one spec for each combination into ``folder``, and plan them.
+    """Write one spec for each combination into ``folder``, and one for what they share; plan them.
 
-    Raises SpecError with the problems of all of them.
+    Every run comes after the one that it begins behind. Raises SpecError with the problems of all
+    of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     problems: list[Problem] = []
@@ -71,33 +47,30 @@ def expand_sweep(base: Path, axes: Sequence[Axis], folder: Path) -> tuple[SweepR
         path = folder / f"{_run_name(base, axes, points)}.yaml"
         path.write_text(_run_text(base, axes, points, path), encoding="utf-8")
         try:
-            plan = checked_plan(resolve_spec(path))
+            plan = _compiled(path)
         except SpecError as error:
             problems += error.problems
             continue
         differs = tuple(_point_text(point) for point in points)
-        found.append(SweepRun(path, differs, plan, *_shared(plan, found)))
+        found.append(SweepRun(path, differs, plan))
     if problems:
         raise SpecError(tuple(dict.fromkeys(problems)))
-    return tuple(found)
+    return tuple(with_prefixes(found, _name((base.stem,)), _compiled))
 
 
-def _shared(plan: Plan, earlier: Sequence[SweepRun]) -> tuple[str, int]:
-    """The earlier run with the most leading stages in common, and how many they are."""
-    best, most = "", 0
-    for other in earlier:
-        pairs = zip(plan.stages, other.plan.stages, strict=False)
-        agree = [mine.fingerprint == theirs.fingerprint for mine, theirs in pairs]
-        count = agree.index(False) if False in agree else len(agree)
-        if count > most:
-            best, most = other.plan.name, count
-    return best, most
+def _compiled(path: Path) -> Plan:
+    return checked_plan(resolve_spec(path))
 
 
 def _run_name(base: Path, axes: Sequence[Axis], points: tuple[Json, ...]) -> str:
     """Base and points, as the name of a folder. Example: ``quickstart-seed-2``."""
     parts = [base.stem]
     parts += [f"{axis.short_name}-{_point_text(p)}" for axis, p in zip(axes, points, strict=True)]
+    return _name(parts)
+
+
+def _name(parts: Sequence[str]) -> str:
+    """Parts as one name that a run may have."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", "-".join(parts))
 
 

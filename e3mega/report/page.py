@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
+from e3mega.report.beside import beside, beside_html
 from e3mega.report.cards import cards_html
 from e3mega.report.drawing import Drawing, FigureRow
 from e3mega.report.figures import draw_figures
@@ -19,16 +20,18 @@ from e3mega.rollout.whole_file import write_whole
 from e3mega.spec.schema.run import LoggingOptions
 
 
-def write_report(run_dirs: list[Path], *, with_paper: bool = False) -> Path:
-    """Write the page of these runs into the first run's folder; its path.
+def write_report(
+    run_dirs: list[Path], *, with_paper: bool = False, out: Path | None = None
+) -> Path:
+    """Write the page of these runs to ``out``, else into the first run's folder; its path.
 
     Raises RecordError when a folder holds no run. What a run has no data for is left out and
     listed at the end of the page.
     """
     runs = [read_run(run_dir) for run_dir in run_dirs]
-    out = runs[0].paths.report
-    write_whole(out, page_html(runs, with_paper=with_paper).encode())
-    return out
+    page = runs[0].paths.report if out is None else out
+    write_whole(page, page_html(runs, with_paper=with_paper).encode())
+    return page
 
 
 def page_html(runs: Sequence[Run], *, with_paper: bool = False) -> str:
@@ -36,6 +39,8 @@ def page_html(runs: Sequence[Run], *, with_paper: bool = False) -> str:
     cohorts = cohorts_of(runs)
     drawn, missing = draw_figures(cohorts, with_paper=with_paper)
     sections = [(row.name, row.title, _figure_html(row, drawing)) for row, drawing in drawn]
+    if len(runs) > 1:
+        sections.insert(0, ("beside", "Runs beside each other", beside_html(beside(runs))))
     absent = [f"{row.title} (needs: {row.needs})" for row in missing]
     for name, title, body, needs in (
         ("rollouts", "Rollouts to read", _rollouts_html(runs), "recorded rollouts"),

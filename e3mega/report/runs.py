@@ -158,14 +158,18 @@ def read_run(run_dir: Path) -> Run:
 
 
 def cohorts_of(runs: Sequence[Run]) -> tuple[Cohort, ...]:
-    """Runs of one name and different seeds become one cohort; all others stand alone."""
+    """Runs of one name and different seeds become one cohort; all others stand alone.
+
+    A sweep puts the seed into the name; such runs are of one name too.
+    """
     by_name: dict[str, list[Run]] = {}
     for run in runs:
-        by_name.setdefault(run.name, []).append(run)
+        name = run.name.replace(f"-seed-{run.seed}", "")
+        by_name.setdefault(name, []).append(run)
     cohorts: list[Cohort] = []
     for name, members in by_name.items():
         if len({run.seed for run in members}) == len(members):
-            label = name if len(members) == 1 else f"{name} ({len(members)} seeds)"
+            label = f"{name} ({len(members)} seeds)" if len(members) > 1 else members[0].name
             cohorts.append(Cohort(label, tuple(members)))
         else:
             cohorts.extend(Cohort(str(run.paths.run_dir.name), (run,)) for run in members)

@@ -8,9 +8,10 @@ from e3mega.errors import E3Error
 from e3mega.families.hf_config import hf_config
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan, plan_to_json
+from e3mega.rollout.shared import SharedStages
 from e3mega.rollout.whole_file import write_whole
 from e3mega.run.folder import shown, unwritable
-from e3mega.run.shared_stages import SharedStages, share_stages
+from e3mega.run.shared_stages import share_stages
 from e3mega.tasks.catalog import build_task, provide_tokenizer
 
 _KEY_BYTES = 32

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from e3mega.checkpoint.manifest import (
     Lineage,
     Manifest,
@@ -27,6 +25,7 @@ from e3mega.plan.planfile import Plan, read_plan
 from e3mega.plan.shared import first_differences, num_shared_stages
 from e3mega.report.runs import IDENTITY, Event, Run, number, read_run, text
 from e3mega.rollout.ledger import Ledger, read_ledger
+from e3mega.rollout.shared import SharedStages, write_shared
 from e3mega.rollout.whole_file import write_whole
 from e3mega.run.folder import shown
 
@@ -38,39 +37,11 @@ _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
 
 
 @dataclass(frozen=True, slots=True)
-class SharedStages:
-    """The stages of a run that another run trained; the content of shared_stages.json.
-
-    Example: ``SharedStages("runs/base", "base", "ab12…", 310, ("warmup",), {"warmup": Ledger()})``.
-    """
-
-    run_dir: str
-    """The run that trained them."""
-    name: str
-    run_fingerprint: str
-    version: int
-    """Optimizer steps that the weights contained at their end."""
-    stages: tuple[str, ...]
-    """Names in this run, in order."""
-    ledgers: dict[str, Ledger]
-    """What the other run spent on each; this run spends none of it."""
-
-
-@dataclass(frozen=True, slots=True)
 class _End:
     """A checkpoint at the end of a shared stage."""
 
     folder: Path
     state: LoopState
-
-
-_ADAPTER = TypeAdapter(SharedStages)
-
-
-def read_shared(paths: RunPaths) -> SharedStages | None:
-    """What a run shares with another; None when it trained all its stages itself."""
-    path = paths.shared_stages
-    return _ADAPTER.validate_json(path.read_bytes()) if path.exists() else None
 
 
 def share_stages(plan: Plan, paths: RunPaths, source: RunPaths) -> SharedStages:
@@ -114,7 +85,7 @@ def share_stages(plan: Plan, paths: RunPaths, source: RunPaths) -> SharedStages:
         stages=tuple(names.values()),
         ledgers=ledgers,
     )
-    write_whole(paths.shared_stages, _ADAPTER.dump_json(shared, indent=2) + b"\n")
+    write_shared(paths, shared)
     return shared
 
 

@@ -141,6 +141,10 @@ class LiveRuns:
         """`e3mega resume`."""
         return self._add(LiveRun(run_dir, "resume", str(run_dir)))
 
+    def command(self, run_dir: Path, *words: str) -> LiveRun:
+        """Any other command at work on a run folder."""
+        return self._add(LiveRun(run_dir, *words))
+
     def _add(self, run: LiveRun) -> LiveRun:
         self._runs.append(run)
         return run

@@ -22,9 +22,9 @@ from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan
 from e3mega.report.runs import read_run
 from e3mega.rollout.ledger import Ledger
+from e3mega.rollout.shared import read_shared
 from e3mega.run.creation import create_folder
 from e3mega.run.progress import Progress
-from e3mega.run.shared_stages import read_shared
 from tests.checkpoint_cases import manifest_of
 from tests.unit.loop.test_controller import batches, events, make_jobs, run, small_plan
 
@@ -44,7 +44,7 @@ def trained(plan: Plan, paths: RunPaths, state: LoopState) -> LoopState:
     """The end of a run from a state, its checkpoints made complete."""
     jobs, learner = make_jobs(plan, paths.run_dir)
     learner.version = state.version
-    jobs.metrics.write("run_started", name=plan.name, seed=plan.seed)
+    jobs.metrics.write("run_started", name=plan.name, seed=plan.seed, attempt=0)
     ended = run(jobs, state)
     for folder in paths.every_checkpoint():
         place = read_state(paths.loop_state(folder))
