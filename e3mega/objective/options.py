@@ -7,7 +7,7 @@ from e3mega.objective.kl import KlOptions
 from e3mega.objective.ratio import NoRatio, Ratio, TokenRatio
 from e3mega.objective.reduction import Reduction, TokenMean
 from e3mega.objective.sign_rule import SignRule
-from e3mega.options import NonNegative, Options, PositiveFloat
+from e3mega.options import Options, Positive, PositiveFloat
 
 
 class EntropyOptions(Options):
@@ -20,7 +20,7 @@ class EntropyOptions(Options):
 class DynamicSampling(Options):
     """Groups of equal rewards are dropped and others sampled (DAPO, arXiv 2503.14476, Sec. 3.2)."""
 
-    max_refills: NonNegative = 4
+    max_refills: Positive = 4
     """Times that missing groups are sampled anew; then those of equal rewards fill the round."""
 
 
@@ -45,6 +45,11 @@ class LossOptions(Options):
     """What is done about rollouts of another policy; null is allowed at ``rollout.max_lag: 0``."""
     dynamic_sampling: DynamicSampling | None = None
     """Whether groups of equal rewards are replaced; null for no."""
+
+    @property
+    def selects_tokens(self) -> bool:
+        """Whether it takes scores of tokens from a forward pass of its own."""
+        return self.sign.negative.tokens is not None
 
     @property
     def compares_with_start(self) -> bool:

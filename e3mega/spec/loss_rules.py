@@ -13,9 +13,11 @@ from e3mega.objective.advantage import (
     VirtualBest,
     WhitenBaseline,
 )
+from e3mega.objective.credit import Uniform
 from e3mega.objective.kl import MovingReference
 from e3mega.objective.ratio import Level, NoRatio, SequenceRatio, TokenRatio, TruncatedRatio
-from e3mega.objective.sign_rule import Keep
+from e3mega.objective.reduction import TokenMean
+from e3mega.objective.sign_rule import Keep, NthrTokens
 from e3mega.objective.truncation import KeepTruncated, SoftPenalty
 from e3mega.options import SteppedSchedule
 from e3mega.spec.findings import Finding
@@ -40,6 +42,19 @@ def supervised_loss_is_supervised(view: StageView) -> Iterator[Finding]:
     if not isinstance(loss.sign.truncated, KeepTruncated):
         key = view.key("loss", "sign", "truncated", "kind")
         yield Finding(key, "keep for {0}, whose traces are whole", fix, mode)
+    if not isinstance(loss.credit, Uniform):
+        need = "uniform for {0}, whose traces have no return to spread"
+        yield Finding(view.key("loss", "credit", "kind"), need, fix, mode)
+    if not isinstance(loss.reduction, TokenMean):
+        need = "token_mean for {0}, whose traces weigh their tokens"
+        yield Finding(view.key("loss", "reduction", "kind"), need, fix, mode)
+    for side in ("positive", "negative"):
+        if getattr(loss.sign, side).weight != 1.0:
+            key = view.key("loss", "sign", side, "weight")
+            yield Finding(key, "1 for {0}, whose traces are all positive", fix, mode)
+    if loss.sign.negative.tokens is not None:
+        key = view.key("loss", "sign", "negative", "tokens")
+        yield Finding(key, "null for {0}, whose traces are all positive", fix, mode)
     for name in ("correction", "dynamic_sampling"):
         if getattr(loss, name) is not None:
             need = "null for {0}, which samples nothing"
@@ -101,9 +116,15 @@ def weights_have_an_effect(view: StageView) -> Iterator[Finding]:
     tokens = view.key("loss", "sign", "negative", "tokens")
     if rule.negative.tokens is not None and rule.keep is Keep.POSITIVE:
         yield Finding(tokens, "null, since {0} drops these samples", "set it to null", keep)
+    elif rule.negative.tokens is not None and rule.keep is Keep.NEGATIVE:
+        need = "null, since {0} drops the right samples that tokens are judged by"
+        yield Finding(tokens, need, "set it to null", keep)
     elif rule.negative.tokens is not None and rule.negative.weight == 0.0:
         cites = (view.key("loss", "sign", "negative", "weight"),)
         yield Finding(tokens, "null for {0}", "set it to null", cites)
+    if isinstance(rule.negative.tokens, NthrTokens) and rule.negative.tokens.factor == 1.0:
+        fix = "use 0.0, or set tokens to null"
+        yield Finding((*tokens, "factor"), "less than 1, which takes nothing", fix)
     if rule.positive.weight == 0.0 and rule.negative.weight == 0.0:
         cites = (view.key("loss", "sign", "negative", "weight"),)
         key = view.key("loss", "sign", "positive", "weight")
@@ -170,10 +191,14 @@ def flat_groups_are_worthless(view: StageView) -> Iterator[Finding]:
 
 
 def reference_moves_between_rounds(view: StageView) -> Iterator[Finding]:
-    """The reference's log-probabilities are computed once a round."""
+    """The reference moves, and between rounds: its log-probabilities are computed once a round."""
     kl = view.stage.loss.kl
     if kl is None or not isinstance(kl.reference, MovingReference):
         return
+    if kl.reference.mix == 0.0:
+        need = "more than 0, by which the reference never moves"
+        key = view.key("loss", "kl", "reference", "mix")
+        yield Finding(key, need, "use 1.0, or reference: {kind: stage}")
     per_round = view.stage.rollout.steps_per_round
     if kl.reference.every_steps % per_round:
         key = view.key("loss", "kl", "reference", "every_steps")

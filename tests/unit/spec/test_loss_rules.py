@@ -47,6 +47,26 @@ WRONG: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "sign.negative.tokens",
         ("since loss.sign.keep = positive",),
     ),
+    "a selection without right samples": (
+        "sign: {keep: negative, negative: {tokens: {kind: nthr}}}",
+        "sign.negative.tokens",
+        ("since loss.sign.keep = negative", "judged by"),
+    ),
+    "a selection that takes nothing": (
+        "sign: {negative: {tokens: {kind: nthr, factor: 1.0}}}",
+        "sign.negative.tokens.factor",
+        ("less than 1",),
+    ),
+    "a reference that never moves": (
+        "kl: {reference: {kind: moving, every_steps: 8, mix: 0.0}}",
+        "kl.reference.mix",
+        ("more than 0",),
+    ),
+    "a refill that refills nothing": (
+        "dynamic_sampling: {max_refills: 0}",
+        "dynamic_sampling.max_refills",
+        ("more than 0",),
+    ),
     "a selection of weightless samples": (
         "sign: {negative: {weight: 0.0, tokens: {kind: nthr}}}",
         "sign.negative.tokens",
@@ -88,6 +108,32 @@ def test_a_meaningless_loss_is_refused(name: str, tmp_path: Path) -> None:
     assert "run.yaml:3" in problem.where
     for word in words:
         assert word in str(problem), problem
+
+
+SUPERVISED = {
+    "advantage: {kind: group_mean}, ratio: {kind: none}": "advantage.kind",
+    "advantage: {kind: constant}": "ratio.kind",
+    "sign: {keep: positive}": "sign.keep",
+    "sign: {truncated: {kind: mask}}": "sign.truncated.kind",
+    "credit: {kind: discounted, discount: 0.9}": "credit.kind",
+    "reduction: {kind: sequence_mean}": "reduction.kind",
+    "sign: {positive: {weight: 0.5}}": "sign.positive.weight",
+    "sign: {negative: {weight: 0.5}}": "sign.negative.weight",
+    "sign: {negative: {tokens: {kind: nthr}}}": "sign.negative.tokens",
+    "correction: {kind: truncated}": "correction",
+    "dynamic_sampling: {}": "dynamic_sampling",
+}
+
+
+@pytest.mark.parametrize("text", SUPERVISED)
+def test_a_supervised_stage_refuses_what_it_would_ignore(text: str, tmp_path: Path) -> None:
+    key = SUPERVISED[text]
+    whole = key in ("advantage.kind", "ratio.kind")
+    parts = text if whole else f"advantage: {{kind: constant}}, ratio: {{kind: none}}, {text}"
+    stage = f"curriculum: {{stages: {{warmup: {{loss: {{{parts}}}}}}}}}\n"
+    found = problems_of(tmp_path, f"{RUN}replace: {{curriculum.stages.warmup.loss: []}}\n{stage}")
+    assert [each.key for each in found] == [f"curriculum.stages.warmup.loss.{key}"]
+    assert "curriculum.stages.warmup.mode = supervised" in str(found[0])
 
 
 def test_a_reference_moves_between_rounds_only(tmp_path: Path) -> None:
