@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
-from e3mega.plan.estimate import has_old, has_reference
+from e3mega.plan.estimate import num_scoring_passes
 from e3mega.plan.flops import forward_flops
 from e3mega.plan.machines import device_row
 from e3mega.plan.paths import RunPaths
@@ -41,9 +41,7 @@ def measured(plan: Plan, stage: StagePlan, events: Events) -> dict[str, float]:
     num_sequences = stage.rollout.prompts_per_step * stage.rollout.samples_per_prompt
     mean = fmean(each["tokens_trained"] for each in steps) / num_sequences
     prompt = max_prompt_tokens(stage.task)
-    passes = passes_per_step(
-        stage.learner, has_old=has_old(stage), has_reference=has_reference(stage)
-    )
+    passes = passes_per_step(stage.learner, num_scoring=num_scoring_passes(stage))
     flops = passes * num_sequences * forward_flops(plan.model, prompt + mean)
     assumed = EstimateOptions()
     learner = device_row(stage.learner.device, assumed)

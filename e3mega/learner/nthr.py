@@ -2,40 +2,58 @@
 
 The score of a token of one sample is the inner product of its gradient at the LM head, the outer
 product of e_y - pi and h, with the sum of those of all tokens of the group's right samples (arXiv
-2505.18830). That sum is one matrix of vocabulary x width per group, summed over the ranks; it
-takes one forward pass to fill and one to be used.
+2505.18830). One forward pass leaves the hidden states on the host. Then, one group after the
+other, that sum is one matrix of vocabulary x width over the tp ranks, summed over the dp ranks.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from megatron.core.tensor_parallel.mappings import gather_from_sequence_parallel_region
+from numpy.typing import NDArray
 
+from e3mega.learner.logprobs import LOGITS_PER_CHUNK
 from e3mega.learner.micro_batch import NOTHING_KNOWN, Floats, MicroBatch
 from e3mega.learner.pipeline import run_bins
 from e3mega.mcore.build import LearnerModel
 from e3mega.objective.sign_rule import NegativeTokens, NthrTokens
 from e3mega.rollout.batch import PackedBatch
 
-# Shape letters: G groups of the step, M bins of this data-parallel rank, T tokens of a bin, P of
-# those the tokens of a micro-batch, V rows of the vocabulary on this rank, W width of the model.
+# Shape letters: M bins of this data-parallel rank, T tokens of a bin, P of those the tokens of a
+# micro-batch, K tokens of all bins that train, C of those the tokens of a chunk, V rows of the
+# vocabulary on this rank, W width of the model.
+
+Bools = NDArray[np.bool_]
 
 
 @dataclass(slots=True)
-class _Scores:
-    """What the two passes leave on this rank."""
+class _Kept:
+    """What the forward pass leaves of the tokens that train, bin after bin, on the host."""
 
-    matrices: dict[int, torch.Tensor] = field(default_factory=dict[int, torch.Tensor])
-    """Sums of outer products over right samples, (V, W), by group."""
-    shape: tuple[int, ...] = ()
-    """Of a matrix."""
-    tokens: list[tuple[MicroBatch, torch.Tensor]] = field(
-        default_factory=list[tuple[MicroBatch, torch.Tensor]]
-    )
-    """Each bin, and the score of the token that each place predicts."""
+    learner: LearnerModel
+    hidden: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
+    """Inputs of the output layer that predict them, (tokens, W), in the model's precision."""
+    targets: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
+    places: list[NDArray[np.int64]] = field(default_factory=list[NDArray[np.int64]])
+    """Bin and place of each, (tokens, 2)."""
+    head_VW: torch.Tensor | None = None
+
+    def keep(self, micro: MicroBatch, hidden_P1W: torch.Tensor, head_VW: torch.Tensor) -> None:
+        """Take a bin; ``run_bins`` calls it in the place of the loss."""
+        if self.learner.grid.layout.sequence_parallel:
+            group = self.learner.grid.groups.tp
+            hidden_P1W = gather_from_sequence_parallel_region(hidden_P1W, group=group)
+        trains_P = micro.is_scored_P & (micro.loss.mask_T > 0).cpu().numpy()
+        own_P = torch.from_numpy(np.flatnonzero(trains_P)).to(hidden_P1W.device)
+        # What stands at the logits of token t is of token t + 1.
+        place_P = micro.source_P[trains_P] + 1
+        self.places.append(np.stack([np.full_like(place_P, len(self.places)), place_P], axis=1))
+        self.hidden.append(hidden_P1W[own_P, 0].cpu())
+        self.targets.append(micro.targets_P[own_P].cpu())
+        self.head_VW = head_VW
 
 
 def advantage_factors(
@@ -46,139 +64,112 @@ def advantage_factors(
     None on ranks that are not in the last pipeline stage. All ranks call it; a sequence lies on
     one rank whole (no context parallelism).
     """
-    grid, scores = learner.grid, _Scores()
-    for head in (_add_outer, _score):
-        with torch.no_grad():
-            run_bins(
-                learner,
-                batch,
-                NOTHING_KNOWN,
-                lambda *_, **__: None,
-                temperature=temperature,
-                forward_only=True,
-                head=partial(head, learner, scores, temperature),
-            )
-        if head is _add_outer and grid.is_last_stage:
-            _sum_over_ranks(learner, batch, scores)
-    return _selected(learner, batch, scores, options)
+    kept = _Kept(learner)
+    with torch.no_grad():
+        run_bins(
+            learner,
+            batch,
+            NOTHING_KNOWN,
+            lambda *_, **__: None,
+            temperature=temperature,
+            forward_only=True,
+            head=kept.keep,
+        )
+        scores_MT = _scores(kept, batch, temperature) if learner.grid.is_last_stage else None
+    return _selected(learner, batch, scores_MT, options)
 
 
-def _hidden(learner: LearnerModel, hidden_P1W: torch.Tensor) -> torch.Tensor:
-    if learner.grid.layout.sequence_parallel:
-        hidden_P1W = gather_from_sequence_parallel_region(hidden_P1W, group=learner.grid.groups.tp)
-    return hidden_P1W[:, 0].float()
+def _scores(kept: _Kept, batch: PackedBatch, temperature: float) -> Floats:
+    """Score of every token that can be selected and of every right one, (M, T); else 0."""
+    grid, head_VW = kept.learner.grid, kept.head_VW
+    assert head_VW is not None, "every rank has a bin"
+    head = _Head(kept.learner, head_VW.float(), temperature)
+    own = slice(grid.place.dp_rank, None, grid.layout.dp)
+    hidden_KW, targets_K = torch.cat(kept.hidden), torch.cat(kept.targets)
+    rows_K, places_K = np.concatenate(kept.places).T
+    groups_K = batch.groups_NT[own][rows_K, places_K]
+    right_K = batch.correct_NT[own][rows_K, places_K] > 0
+    scores_MT = np.zeros(batch.tokens_NT[own].shape, np.float32)
+    for group in _judged_groups(batch):
+        matrix_VW = torch.zeros_like(head.rows_VW)
+        for at_C in head.chunks((groups_K == group) & right_K):
+            hidden_CW = hidden_KW[at_C].to(grid.device).float()
+            matrix_VW += head.gradient(hidden_CW, targets_K[at_C]).T @ hidden_CW
+        if grid.layout.dp > 1:
+            dist.all_reduce(matrix_VW, group=grid.groups.dp)
+        for at_C in head.chunks(groups_K == group):
+            hidden_CW = hidden_KW[at_C].to(grid.device).float()
+            slopes_CW = head.gradient(hidden_CW, targets_K[at_C]) @ matrix_VW
+            found_C = (slopes_CW * hidden_CW).sum(1)
+            if grid.layout.tp > 1:
+                dist.all_reduce(found_C, group=grid.groups.tp)
+            scores_MT[rows_K[at_C], places_K[at_C]] = found_C.cpu().numpy()
+    return scores_MT
 
 
-def _head_gradient(
-    learner: LearnerModel,
-    hidden_PW: torch.Tensor,
-    head_VW: torch.Tensor,
-    targets_P: torch.Tensor,
-    temperature: float,
-) -> torch.Tensor:
-    """e_y - pi at each token, this rank's rows of the vocabulary."""
-    grid, num_words = learner.grid, learner.model.vocab_size
-    logits_PV = hidden_PW @ head_VW.float().T / temperature
-    first = len(head_VW) * grid.place.tp_rank
-    logits_PV[:, max(0, num_words - first) :] = -torch.inf
-    top_P = logits_PV.amax(1)
-    if grid.layout.tp > 1:
-        dist.all_reduce(top_P, dist.ReduceOp.MAX, grid.groups.tp)
-    weights_PV = (logits_PV - top_P[:, None]).exp()
-    total_P = weights_PV.sum(1)
-    if grid.layout.tp > 1:
-        dist.all_reduce(total_P, group=grid.groups.tp)
-    gradient_PV = -weights_PV / total_P[:, None]
-    local_P = targets_P - first
-    is_here_P = (local_P >= 0) & (local_P < len(head_VW))
-    rows_P = torch.arange(len(targets_P), device=targets_P.device)[is_here_P]
-    gradient_PV[rows_P, local_P[is_here_P]] += 1.0
-    return gradient_PV
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The LM head's rows on this rank, fp32."""
+
+    learner: LearnerModel
+    rows_VW: torch.Tensor
+    temperature: float
+
+    def chunks(self, chosen_K: Bools) -> Iterator[NDArray[np.int64]]:
+        """The chosen tokens, as many at once as the logits' chunks have."""
+        size = max(1, LOGITS_PER_CHUNK // len(self.rows_VW))
+        at_K = np.flatnonzero(chosen_K)
+        for start in range(0, len(at_K), size):
+            yield at_K[start : start + size]
+
+    def gradient(self, hidden_CW: torch.Tensor, targets_C: torch.Tensor) -> torch.Tensor:
+        """e_y - pi at each token, this rank's rows of the vocabulary; a collective over tp."""
+        grid, num_words = self.learner.grid, self.learner.model.vocab_size
+        num_rows = len(self.rows_VW)
+        first = num_rows * grid.place.tp_rank
+        logits_CV = hidden_CW @ self.rows_VW.T / self.temperature
+        logits_CV[:, max(0, num_words - first) :] = -torch.inf
+        top_C = logits_CV.amax(1)
+        if grid.layout.tp > 1:
+            dist.all_reduce(top_C, dist.ReduceOp.MAX, grid.groups.tp)
+        weights_CV = logits_CV.sub_(top_C[:, None]).exp_()
+        total_C = weights_CV.sum(1)
+        if grid.layout.tp > 1:
+            dist.all_reduce(total_C, group=grid.groups.tp)
+        gradient_CV = weights_CV.div_(-total_C[:, None])
+        local_C = targets_C.to(gradient_CV.device) - first
+        is_here_C = (local_C >= 0) & (local_C < num_rows)
+        places_C = torch.arange(len(local_C), device=local_C.device)[is_here_C]
+        gradient_CV[places_C, local_C[is_here_C]] += 1.0
+        return gradient_CV
 
 
-def _add_outer(
-    learner: LearnerModel,
-    scores: _Scores,
-    temperature: float,
-    micro: MicroBatch,
-    hidden_P1W: torch.Tensor,
-    head_VW: torch.Tensor,
-) -> None:
-    hidden_PW = _hidden(learner, hidden_P1W)
-    gradient_PV = _head_gradient(learner, hidden_PW, head_VW, micro.targets_P, temperature)
-    scores.shape = tuple(head_VW.shape)
-    is_right_P = (micro.loss.mask_T > 0) & (micro.loss.correct_T > 0)
-    for group in micro.groups_P[is_right_P].unique().tolist():
-        own_P = is_right_P & (micro.groups_P == group)
-        outer_VW = gradient_PV[own_P].T @ hidden_PW[own_P]
-        before_VW = scores.matrices.get(group)
-        scores.matrices[group] = outer_VW if before_VW is None else before_VW + outer_VW
-
-
-def _sum_over_ranks(learner: LearnerModel, batch: PackedBatch, scores: _Scores) -> None:
-    """Sum each group's matrix over the data-parallel ranks, whichever hold its right samples."""
-    if learner.grid.layout.dp == 1:
-        return
-    right = (batch.mask_NT > 0) & (batch.correct_NT > 0)
-    for group in np.unique(batch.groups_NT[right]).tolist():
-        own_VW = scores.matrices.get(group)
-        matrix_VW = torch.zeros(scores.shape, device=learner.grid.device)
-        matrix_VW += 0.0 if own_VW is None else own_VW
-        dist.all_reduce(matrix_VW, group=learner.grid.groups.dp)
-        scores.matrices[group] = matrix_VW
-
-
-def _score(
-    learner: LearnerModel,
-    scores: _Scores,
-    temperature: float,
-    micro: MicroBatch,
-    hidden_P1W: torch.Tensor,
-    head_VW: torch.Tensor,
-) -> None:
-    hidden_PW = _hidden(learner, hidden_P1W)
-    gradient_PV = _head_gradient(learner, hidden_PW, head_VW, micro.targets_P, temperature)
-    found_P = torch.zeros(len(hidden_PW), device=hidden_PW.device)
-    for group, matrix_VW in scores.matrices.items():
-        own_P = micro.groups_P == group
-        found_P[own_P] = ((gradient_PV[own_P] @ matrix_VW) * hidden_PW[own_P]).sum(1)
-    if learner.grid.layout.tp > 1:
-        dist.all_reduce(found_P, group=learner.grid.groups.tp)
-    scores.tokens.append((micro, found_P))
-
-
-def _at_tokens(
-    learner: LearnerModel, batch: PackedBatch, tokens: list[tuple[MicroBatch, torch.Tensor]]
-) -> Floats:
-    """Scores at their tokens, (M, T): what stands at the logits of token t is of token t + 1."""
-    scores_MT = np.zeros((len(tokens), batch.tokens_NT.shape[1]), np.float32)
-    for row, (micro, found_P) in enumerate(tokens):
-        kept_P = micro.is_scored_P
-        scores_MT[row, micro.source_P[kept_P] + 1] = found_P.cpu().numpy()[kept_P]
-    own = slice(learner.grid.place.dp_rank, None, learner.grid.layout.dp)
-    return scores_MT * (batch.groups_NT[own] >= 0)
+def _judged_groups(batch: PackedBatch) -> list[int]:
+    """Groups with tokens to select and right ones to judge them by; the same on every rank."""
+    trains_NT, right_NT = batch.mask_NT > 0, batch.correct_NT > 0
+    right = np.unique(batch.groups_NT[trains_NT & right_NT])
+    return np.intersect1d(right, batch.groups_NT[trains_NT & ~right_NT]).tolist()
 
 
 def _selected(
-    learner: LearnerModel, batch: PackedBatch, scores: _Scores, options: NegativeTokens
+    learner: LearnerModel, batch: PackedBatch, scores_MT: Floats | None, options: NegativeTokens
 ) -> Floats | None:
+    """The factors; scores are None on ranks that are not in the last pipeline stage."""
     grid = learner.grid
     own = slice(grid.place.dp_rank, None, grid.layout.dp)
-    means: list[tuple[int, float]] = []
-    scores_MT = np.zeros(0, np.float32)
     groups_MT, segments_MT = batch.groups_NT[own], batch.segments_NT[own]
     trains_MT, right_MT = batch.mask_NT[own] > 0, batch.correct_NT[own] > 0
-    if grid.is_last_stage:
-        scores_MT = _at_tokens(learner, batch, scores.tokens)
+    means: list[tuple[int, float]] = []
+    if scores_MT is not None:
         for row, segment in _samples(segments_MT, trains_MT & right_MT):
             inside = (segments_MT[row] == segment) & trains_MT[row]
             means.append((int(groups_MT[row][inside][0]), float(scores_MT[row][inside].mean())))
     every: list[list[tuple[int, float]]] = [[] for _ in range(grid.process.world_size)]
     dist.all_gather_object(every, means, group=grid.control)
-    if not grid.is_last_stage:
+    if scores_MT is None:
         return None
     factors_MT = np.ones(groups_MT.shape, np.float32)
-    for group in {group for rank in every for group, _ in rank}:
+    for group in _judged_groups(batch):
         least = min(mean for rank in every for number, mean in rank if number == group)
         inside = (groups_MT == group) & trains_MT & ~right_MT
         factors_MT[inside & (scores_MT > options.beta * least)] = _factor(batch, group, options)

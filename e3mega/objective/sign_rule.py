@@ -29,7 +29,7 @@ class NthrTokens(Options):
     sum over the tokens (i, k) of the group's right samples of
     <e_y - pi, e_y' - pi'> <h, h'>, with h the input of the output layer. Where it is above
     beta times the least mean score of a right sample, the advantage is multiplied by ``factor``.
-    Costs two forward passes of the step and one matrix of vocabulary x hidden per group.
+    Costs a forward pass of the step, and one matrix of vocabulary x hidden at a time.
     """
 
     kind: Literal["nthr"]

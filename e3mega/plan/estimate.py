@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass, replace
 
 from e3mega.curriculum.options import CoupledBudget, RampBudget
-from e3mega.families.geometry import ModelOptions
+from e3mega.families.geometry import ModelOptions, Precision
+from e3mega.families.mapping import padded_vocab_size
 from e3mega.plan.activations import activation_bytes
 from e3mega.plan.counts import largest_tensor_size
 from e3mega.plan.estimates import BudgetEstimate, Estimates, RankEstimate, ServerEstimate
@@ -85,10 +86,29 @@ def rank_estimates(model: ModelOptions, stage: StagePlan) -> tuple[RankEstimate,
             optimizer_bytes=rank.optimizer_bytes,
             activation_bytes=activations[rank.place.pp_rank],
             sync_buffer_bytes=buffer,
+            selection_bytes=_selection_bytes(model, stage, rank.place.pp_rank),
             host_reference_bytes=rank.weight_bytes if has_reference(stage) else 0,
+            host_hidden_bytes=_hidden_bytes(model, stage, rank.place.pp_rank),
         )
         for rank in memory_per_rank(model, layout)
     )
+
+
+def _selection_bytes(model: ModelOptions, stage: StagePlan, pp_rank: int) -> int:
+    if not stage.loss.selects_tokens or pp_rank != stage.learner.pp - 1:
+        return 0
+    rows = padded_vocab_size(model.vocab_size, stage.learner.tp) // stage.learner.tp
+    num_matrices = 1 if model.precision is Precision.FLOAT32 else 2
+    return num_matrices * rows * model.hidden_size * 4
+
+
+def _hidden_bytes(model: ModelOptions, stage: StagePlan, pp_rank: int) -> int:
+    if not stage.loss.selects_tokens or pp_rank != stage.learner.pp - 1:
+        return 0
+    num_sequences = stage.rollout.prompts_per_step * stage.rollout.samples_per_prompt
+    longest = max(budget.tokens for budget in stage.budgets)
+    values = math.ceil(num_sequences * longest / stage.learner.dp) * model.hidden_size
+    return values * bytes_per_value(model.precision)
 
 
 def has_reference(stage: StagePlan) -> bool:
@@ -131,7 +151,7 @@ class _View:
         mean = options.estimates.completion_frac * budget.tokens
         sequence = max_prompt_tokens(stage.task) + mean
         num_sequences = stage.rollout.prompts_per_step * stage.rollout.samples_per_prompt
-        passes = passes_per_step(layout, has_old=has_old(stage), has_reference=has_reference(stage))
+        passes = passes_per_step(layout, num_scoring=num_scoring_passes(stage))
         step_flops = passes * num_sequences * forward_flops(options.model, sequence)
         bins = _bins_per_rank(stage, budget, options.estimates.completion_frac)
         learning = learning_seconds(
@@ -226,9 +246,11 @@ class _View:
         return found
 
 
-def has_old(stage: StagePlan) -> bool:
-    """Whether log-probs of the round's first weights are computed for the ratio."""
-    return stage.rollout.steps_per_round > 1 and stage.loss.compares_with_start
+def num_scoring_passes(stage: StagePlan) -> int:
+    """Forward passes without a backward one of a step: for the log-probs of the round's first
+    weights where a ratio needs them, for those of the reference, and for the choice of tokens."""
+    has_old = stage.rollout.steps_per_round > 1 and stage.loss.compares_with_start
+    return has_old + has_reference(stage) + stage.loss.selects_tokens
 
 
 def _slowness(num_sequences: int, mean: float, budget: BudgetPlan) -> float:

@@ -21,12 +21,16 @@ class RankEstimate:
     """The largest tensor, gathered whole to be sent."""
     host_reference_bytes: int
     """In the host's memory: the reference weights of a KL term; 0 without one."""
+    selection_bytes: int = 0
+    """While NTHR selects tokens: the matrix of one group, and the LM head in fp32."""
+    host_hidden_bytes: int = 0
+    """In the host's memory: hidden states of a step's tokens, from which NTHR selects."""
 
     @property
     def device_bytes(self) -> int:
-        """What the rank's device holds."""
+        """What the rank's device holds; no activations stand while tokens are selected."""
         state = self.weight_bytes + self.gradient_bytes + self.optimizer_bytes
-        return state + self.activation_bytes + self.sync_buffer_bytes
+        return state + max(self.activation_bytes, self.selection_bytes) + self.sync_buffer_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ def _learner_misfit(
     fullest = _fullest(options, stages)
     if not room or fullest.device_bytes <= room:
         return
-    parts = ("weight", "gradient", "optimizer", "activation", "sync_buffer")
+    passing = "selection" if fullest.selection_bytes > fullest.activation_bytes else "activation"
+    parts = ("weight", "gradient", "optimizer", passing, "sync_buffer")
     listed = ", ".join(
         f"{name.replace('_', ' ')} {size_text(getattr(fullest, f'{name}_bytes'))}" for name in parts
     )

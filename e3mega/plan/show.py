@@ -117,7 +117,7 @@ def _memory(plan: Plan) -> Table:
             size_text(rank.weight_bytes),
             size_text(rank.gradient_bytes),
             size_text(rank.optimizer_bytes),
-            size_text(rank.activation_bytes),
+            size_text(max(rank.activation_bytes, rank.selection_bytes)),
             size_text(rank.sync_buffer_bytes),
             size_text(rank.device_bytes),
             size_text(plan.estimates.device_bytes) if plan.estimates.device_bytes else "?",

@@ -51,13 +51,13 @@ class Load:
         return min(self.longest_tokens, 2 * self.completion_tokens * n / (n + 1))
 
 
-def passes_per_step(layout: LearnerLayout, *, has_old: bool, has_reference: bool) -> int:
+def passes_per_step(layout: LearnerLayout, *, num_scoring: int) -> int:
     """Forward passes' worth of operations that a step's tokens take.
 
-    One forward and two for the backward pass; one more where every layer is computed again; one
-    for log-probs of the round's first weights, one for those of the reference.
+    One forward and two for the backward pass; one more where every layer is computed again; and
+    the passes that only score, see ``plan.estimate.num_scoring_passes``.
     """
-    return 3 + (layout.recompute is Recompute.FULL) + has_old + has_reference
+    return 3 + (layout.recompute is Recompute.FULL) + num_scoring
 
 
 def learning_seconds(

@@ -86,3 +86,18 @@ def test_a_server_without_room_for_one_request_is_refused(tmp_path: Path) -> Non
 def test_cpus_are_not_checked(tmp_path: Path) -> None:
     plan = checked_plan(resolved(tmp_path, "include: [runs/quickstart]\n"))
     assert plan.estimates.device_bytes == 0
+
+
+def test_the_matrix_that_selects_tokens_is_counted_and_refused(tmp_path: Path) -> None:
+    """One group's matrix and the LM head in fp32, of 151,936 rows over two tp ranks."""
+    sets = ("rollout.packed_tokens=160", "curriculum.stages.easy.budget.tokens=64")
+    sets += ("model.num_layers=38",)
+    selects, dp1 = "loss.sign.negative.tokens={kind: nthr}", "layout.learner.dp=1"
+    fits = checked_plan(resolved(tmp_path, RUN, sets=(*sets, dp1)))
+    assert fits.estimates.ranks[0].selection_bytes == 0
+    problem = misfit(tmp_path, *sets, dp1, selects)
+    assert "selection 2.3 GiB" in problem.got and "activation" not in problem.got
+    plan = checked_plan(resolved(tmp_path, RUN, sets=(*sets, selects)))
+    (rank, *_) = plan.estimates.ranks
+    assert rank.selection_bytes == 2 * 75_968 * 4_096 * 4 > rank.activation_bytes
+    assert rank.host_hidden_bytes > 0

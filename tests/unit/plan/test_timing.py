@@ -66,8 +66,8 @@ def test_gradients_and_weights_are_exchanged_unless_they_overlap() -> None:
 
 def test_recomputation_and_log_probs_are_passes_of_their_own() -> None:
     plain, full = LearnerLayout(), LearnerLayout(recompute=Recompute.FULL)
-    assert passes_per_step(plain, has_old=False, has_reference=False) == 3
-    assert passes_per_step(full, has_old=True, has_reference=True) == 6
+    assert passes_per_step(plain, num_scoring=0) == 3
+    assert passes_per_step(full, num_scoring=2) == 6
 
 
 def test_a_server_decodes_what_its_cache_holds() -> None:
