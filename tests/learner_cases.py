@@ -10,7 +10,15 @@ from e3mega.plan.planfile import BudgetPlan, Plan, ServerPlan, StagePlan
 from e3mega.rollout.batch import PackedBatch
 from e3mega.rollout.bins import BinRules
 from e3mega.rollout.packing import pack
-from e3mega.rollout.records import TrainSequence
+from e3mega.rollout.records import (
+    Completion,
+    FinishReason,
+    Group,
+    GroupRequest,
+    Rollout,
+    TrainSequence,
+    VersionSpan,
+)
 from e3mega.spec.schema.cluster import ClusterOptions
 from e3mega.spec.schema.curriculum import StageMode
 from e3mega.spec.schema.evaluation import EvaluationOptions
@@ -20,6 +28,8 @@ from e3mega.spec.schema.optimizer import LearningRateSchedule, OptimizerOptions
 from e3mega.spec.schema.rollout import RolloutOptions
 from e3mega.spec.schema.run import CheckpointOptions, LoggingOptions
 from e3mega.tasks.countdown import CountdownOptions
+from e3mega.tasks.failure import Failure
+from e3mega.tasks.interface import Marks, Prompt
 
 VOCAB_SIZE = 64
 
@@ -119,17 +129,54 @@ def random_sequences(
     return sequences
 
 
+def random_groups(*, seed: int) -> list[Group]:
+    """Three groups of four rollouts of 1 to 40 tokens, with one, two and three right ones."""
+    rng = np.random.default_rng(seed)
+    groups: list[Group] = []
+    for index in range(3):
+        prompt = Prompt("", tuple(int(x) for x in rng.integers(1, VOCAB_SIZE, 4)), "easy")
+        request = GroupRequest(index, prompt, 4, 40, 0.9, 1.0, 0, index, 0)
+        rollouts: list[Rollout] = []
+        for sample in range(4):
+            length = 40 if sample == 3 else int(rng.integers(1, 40))
+            reason = FinishReason.LENGTH if sample == 3 else FinishReason.STOP
+            tokens = tuple(int(x) for x in rng.integers(1, VOCAB_SIZE, length))
+            logprobs = tuple(float(x) for x in -4 - rng.random(length))
+            completion = Completion(tokens, logprobs, reason, (VersionSpan(0, 0, length),))
+            rollouts.append(Rollout(completion, _marks(is_right=sample <= index)))
+        groups.append(Group(request, tuple(rollouts)))
+    return groups
+
+
+def _marks(*, is_right: bool) -> Marks:
+    return Marks(
+        reward=float(is_right),
+        num_attempts=1,
+        num_unique_attempts=1,
+        num_claimed_hits=0,
+        num_false_hits=0,
+        num_missed_hits=0,
+        num_failed_checks=0,
+        ends_at_failed_check=False,
+        solved_at=None,
+        attempts_at=(),
+        failure=Failure.NONE,
+    )
+
+
 def packed(
     sequences: list[TrainSequence],
     *,
     step: int = 0,
     packed_tokens: int = 128,
     num_bins_multiple: int = 2,
+    normalizer: float | None = None,
 ) -> PackedBatch:
-    """The batch of one step of the stage ``easy``."""
+    """The batch of one step of the stage ``easy``; without a normalizer the sum of its mask."""
+    total = sum(sum(sequence.loss_mask) for sequence in sequences)
     return pack(
         sequences,
-        normalizer=sum(sum(sequence.loss_mask) for sequence in sequences),
+        normalizer=total if normalizer is None else normalizer,
         rules=BinRules(packed_tokens, num_bins_multiple, pair_cost=0.01),
         stage="easy",
         step=step,

@@ -55,13 +55,16 @@ def load_checkpoint_weights(learner: LearnerModel, folder: Path) -> None:
 
     A collective of all ranks. Raises CheckpointError when the model is another.
     """
-    state = state_to_load(learner, with_optimizer=False)
-    tensors = {
-        part: {key: each for key, each in entries.items() if not isinstance(each, ShardedObject)}
-        for part, entries in state.items()
-    }
-    _fill_model(learner, _load(tensors, folder))
+    fill_weights(learner, folder)
     learner.optimizer.reload_model_params()
+
+
+def fill_weights(learner: LearnerModel, folder: Path) -> None:
+    """Fill the model's weights from any checkpoint, and nothing else.
+
+    A collective of all ranks. Raises CheckpointError when the model is another.
+    """
+    _fill_model(learner, _load(_weights(learner, is_loading=True), folder))
 
 
 def state_to_save(learner: LearnerModel) -> dict[str, Any]:
@@ -70,9 +73,22 @@ def state_to_save(learner: LearnerModel) -> dict[str, Any]:
     return _state(learner, is_loading=False, with_optimizer=True)
 
 
+def weights_to_save(learner: LearnerModel) -> dict[str, Any]:
+    """Megatron's description of the weights alone, with their values."""
+    return _weights(learner, is_loading=False)
+
+
 def state_to_load(learner: LearnerModel, *, with_optimizer: bool) -> dict[str, Any]:
     """Megatron's description of what a load fills."""
     return _state(learner, is_loading=True, with_optimizer=with_optimizer)
+
+
+def _weights(learner: LearnerModel, *, is_loading: bool) -> dict[str, Any]:
+    state = _state(learner, is_loading=is_loading, with_optimizer=False)
+    return {
+        part: {key: each for key, each in entries.items() if not isinstance(each, ShardedObject)}
+        for part, entries in state.items()
+    }
 
 
 def _state(learner: LearnerModel, *, is_loading: bool, with_optimizer: bool) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from e3mega.checkpoint.handover import Handover
 from e3mega.checkpoint.manifest import FileFacts, Manifest, file_facts, write_manifest
-from e3mega.checkpoint.sharded import state_to_save
+from e3mega.checkpoint.sharded import state_to_save, weights_to_save
 from e3mega.errors import CheckpointError
 from e3mega.mcore.build import LearnerModel
 from e3mega.plan.paths import RunPaths
@@ -70,31 +70,24 @@ class CheckpointWriter:
         written when this returns, and ``finish`` completes it without waiting. Raises
         CheckpointError when a file cannot be written.
         """
-        assert self._pending is None, "one checkpoint at a time"
-        start = time.perf_counter()
         folder = self._paths.checkpoint(manifest.version)
-        sharded = RunPaths.sharded(folder)
+        request = self._started(manifest, folder, state_to_save(self._learner))
         if self._is_main:
-            shutil.rmtree(folder, ignore_errors=True)
-            sharded.mkdir(parents=True)
             write_whole(self._paths.loop_state(folder), loop_state.encode())
-            if self._paths.model_dir.exists():
-                shutil.copytree(self._paths.model_dir, RunPaths.checkpoint_model(folder))
-        dist.barrier(group=self._learner.grid.control)
-        filesystem_async._results_queue = self._results  # pyright: ignore[reportAttributeAccessIssue] -- a queue by its methods
-        request = dist_checkpointing.save(
-            state_to_save(self._learner),
-            str(sharded),
-            async_sharded_save=True,
-            async_strategy="mcore",
-        )
-        assert isinstance(request, AsyncRequest), "an asynchronous save gives a request"
-        self._pending = _Pending(manifest, folder, start)
-        request = self._with_digests(request, sharded)
         if is_asynchronous:
             self._calls.schedule_async_request(request)
         else:
             self._run(request.execute_sync)
+
+    def write_weights(self, manifest: Manifest, folder: Path) -> None:
+        """Write the weights alone to a folder, as a checkpoint without an optimizer, to the end.
+
+        Nothing may be pending; what is in the folder is removed first. Raises CheckpointError
+        when a file cannot be written.
+        """
+        request = self._started(manifest, folder, weights_to_save(self._learner))
+        self._run(request.execute_sync)
+        self.finish()
 
     def poll(self) -> Written | None:
         """Complete the pending checkpoint if all ranks have written; None while one has not.
@@ -110,6 +103,24 @@ class CheckpointWriter:
     @property
     def _is_main(self) -> bool:
         return self._learner.grid.is_main
+
+    def _started(self, manifest: Manifest, folder: Path, state: dict[str, Any]) -> AsyncRequest:
+        """Make the folder, and Megatron's request that will write the state into it."""
+        assert self._pending is None, "one checkpoint at a time"
+        self._pending = _Pending(manifest, folder, time.perf_counter())
+        sharded = RunPaths.sharded(folder)
+        if self._is_main:
+            shutil.rmtree(folder, ignore_errors=True)
+            sharded.mkdir(parents=True)
+            if self._paths.model_dir.exists():
+                shutil.copytree(self._paths.model_dir, RunPaths.checkpoint_model(folder))
+        dist.barrier(group=self._learner.grid.control)
+        filesystem_async._results_queue = self._results  # pyright: ignore[reportAttributeAccessIssue] -- a queue by its methods
+        request = dist_checkpointing.save(
+            state, str(sharded), async_sharded_save=True, async_strategy="mcore"
+        )
+        assert isinstance(request, AsyncRequest), "an asynchronous save gives a request"
+        return self._with_digests(request, sharded)
 
     def _with_digests(self, request: AsyncRequest, sharded: Path) -> AsyncRequest:
         """The request, whose process then digests what it wrote, so that the rank need not."""

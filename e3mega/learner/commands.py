@@ -1,24 +1,25 @@
 """What the learner does for each kind of command; every rank runs the same handler."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from safetensors.numpy import save
 
 from e3mega.checkpoint.hf import write_hf_folder
-from e3mega.checkpoint.manifest import Lineage, Manifest, TrainedStage
+from e3mega.checkpoint.manifest import Manifest, read_manifest
 from e3mega.checkpoint.retention import remove_others
 from e3mega.checkpoint.writer import CheckpointWriter
 from e3mega.errors import JobError
 from e3mega.learner.gradients import sign_norms
+from e3mega.learner.lineage import lineage
 from e3mega.learner.micro_batch import RoundScores
-from e3mega.learner.reference import Reference
+from e3mega.learner.reference import References
 from e3mega.learner.round_scores import round_scores
 from e3mega.learner.step import score, train_step
 from e3mega.learner.transfer import Transfer
 from e3mega.mcore.build import LearnerModel
 from e3mega.metrics import MetricsWriter
-from e3mega.plan.paths import RunPaths
+from e3mega.plan.paths import MANIFEST, RunPaths
 from e3mega.plan.planfile import Plan, StagePlan
 from e3mega.rollout.batch import PackedBatch
 from e3mega.rollout.batch_file import read_batch
@@ -42,7 +43,7 @@ class Session:
     writer: CheckpointWriter
     metrics: MetricsWriter | None
     """On world rank 0."""
-    reference: Reference = field(default_factory=Reference)
+    references: References
 
     def stage(self, command: Command) -> StagePlan:
         """The stage a command names."""
@@ -60,6 +61,8 @@ class Session:
         if written is None or self.metrics is None:
             return
         remove_others(self.paths, self.plan.checkpoint)
+        folders = [path for path in self.paths.every_checkpoint() if (path / MANIFEST).exists()]
+        self.references.remove_unneeded([read_manifest(folder) for folder in folders])
         self.metrics.write(
             "checkpoint_complete",
             version=written.version,
@@ -74,12 +77,7 @@ def train(session: Session, command: Command) -> Reply:
     _check_version(session, command)
     batches = [_batch(session, file) for file in command.batch_files]
     known = round_scores(
-        session.learner,
-        session.paths,
-        session.reference,
-        stage,
-        batches,
-        stage_step=command.stage_step,
+        session.learner, session.references, stage, batches, stage_step=command.stage_step
     )
     steps: list[dict[str, float]] = []
     for batch, own in zip(batches, known, strict=True):
@@ -170,26 +168,6 @@ def checkpoint(session: Session, command: Command) -> Reply:
     if not plan.checkpoint.is_asynchronous:
         session.complete_checkpoint(is_waiting=True)
     return Reply(command.index)
-
-
-def lineage(plan: Plan, steps: dict[str, int]) -> Lineage:
-    """Where the learner's weights come from, given the steps taken in each stage."""
-    return Lineage(
-        name=plan.name,
-        seed=plan.seed,
-        e3mega_version=plan.e3mega_version,
-        run_fingerprint=plan.run_fingerprint,
-        stages=tuple(
-            TrainedStage(
-                name=stage.name,
-                fingerprint=stage.fingerprint,
-                num_steps=steps[stage.name],
-                data=stage.task.model_dump(mode="json"),
-            )
-            for stage in plan.stages
-            if stage.name in steps
-        ),
-    )
 
 
 def export(session: Session, command: Command) -> Reply:

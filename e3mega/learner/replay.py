@@ -1,29 +1,31 @@
 """What other losses would do on recorded rollouts and the weights that trained on them.
 
-``python -m e3mega.learner.replay RUN_DIR REQUEST ANSWER`` under torchrun; REQUEST is JSON, loss
-options by name; ANSWER gets ``ReplayedStep`` records.
+``python -m e3mega.learner.replay RUN_DIR SEGMENT REQUEST ANSWER`` under torchrun, on the grid of
+the segment, whose stages are replayed; REQUEST is JSON, loss options by name and stage; ANSWER
+gets ``ReplayedStep`` records.
 """
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from e3mega.checkpoint.manifest import read_manifest
 from e3mega.checkpoint.sharded import load_checkpoint
 from e3mega.device import process_rank
-from e3mega.errors import E3Error
 from e3mega.learner.gradients import Gradient, entropy_fall, gradient_of, gradients_by_sign
-from e3mega.learner.reference import Reference
+from e3mega.learner.reference import References
+from e3mega.learner.reference_names import taken_at
 from e3mega.learner.round_scores import round_scores
 from e3mega.mcore.build import LearnerModel, build_learner
 from e3mega.mcore.parallel import destroy_parallel, init_parallel
 from e3mega.metrics import read_metrics
 from e3mega.objective.options import LossOptions
 from e3mega.plan.paths import MANIFEST, RunPaths
-from e3mega.plan.planfile import Plan, StagePlan, read_plan
+from e3mega.plan.planfile import Plan, StagePlan, learner_plan, read_plan
 from e3mega.rollout.batch import PackedBatch
 from e3mega.rollout.batch_file import read_batch
 from e3mega.rollout.bins import bin_rules
@@ -38,6 +40,9 @@ from e3mega.spec.schema.curriculum import StageMode
 OWN = "own"
 """Name of the loss that the run trained with."""
 
+Losses = dict[str, dict[str, LossOptions]]
+"""Other losses by name, of each RL stage by its name."""
+
 
 @dataclass(slots=True)
 class Recording:
@@ -46,7 +51,7 @@ class Recording:
     plan: Plan
     paths: RunPaths
     learner: LearnerModel
-    reference: Reference = field(default_factory=Reference)
+    references: References
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,44 +87,41 @@ class ReplayedStep:
     losses: tuple[ReplayedLoss, ...]
 
 
-def replay(run: Recording, losses: dict[str, LossOptions]) -> list[ReplayedStep]:
-    """Replay the step after every complete checkpoint of a run; all ranks call it.
+def replay(run: Recording, losses: Losses, *, segment: int) -> list[ReplayedStep]:
+    """Replay the steps of a segment that follow a complete checkpoint; all ranks call it.
 
-    The recording's learner is filled from one checkpoint after the other. Raises E3Error when no
-    checkpoint is followed by a recorded RL step.
+    The recording's learner is filled from one checkpoint after the other, on whatever grid it is.
     """
     found: list[ReplayedStep] = []
     for manifest in sorted(run.paths.checkpoints.glob(f"*/{MANIFEST}")):
         version = read_manifest(manifest.parent).version
         for stage in run.plan.stages:
             path = run.paths.batch(stage.name, version)
-            if path.exists() and stage.mode is StageMode.RL:
+            is_here = stage.segment == segment and stage.mode is StageMode.RL
+            if is_here and path.exists():
                 load_checkpoint(run.learner, manifest.parent, run.plan)
-                found.append(_step(run, stage, read_batch(path), losses))
-    if not found:
-        raise E3Error(
-            f"{run.paths.run_dir}: no kept checkpoint is followed by a recorded RL step; keep "
-            "more of them with checkpoint.keep_last"
-        )
+                own = {name: by_stage[stage.name] for name, by_stage in losses.items()}
+                found.append(_step(run, stage, read_batch(path), own))
     return found
 
 
 def _step(
     run: Recording, stage: StagePlan, batch: PackedBatch, losses: dict[str, LossOptions]
 ) -> ReplayedStep:
-    stage_step = batch.step - _first_step(run.paths, stage)
+    first = _first_step(run.paths, stage)
+    stage_step = batch.step - first
+    # Under its own loss the stage may have had no KL term, and have written no reference.
+    run.references.places[taken_at(stage.name, 0)] = run.paths.checkpoint(first)
     groups = _groups(run.paths, stage, batch)
     learner, temperature = run.learner, stage.generation.temperature
-    rebuilt = _pack(run.plan, batch, groups, stage.loss, stage_step)
+    rebuilt = _pack(run.plan, stage, batch, groups, stage_step)
     taken: Gradient | None = None
     falling = entropy_fall(learner, batch, temperature=temperature)
     rows: list[ReplayedLoss] = []
     for name, loss in {OWN: stage.loss, **losses}.items():
-        own = batch if name == OWN else _pack(run.plan, batch, groups, loss, stage_step)
         view = replace(stage, loss=loss)
-        (known,) = round_scores(
-            learner, run.paths, run.reference, view, [own], stage_step=stage_step
-        )
+        own = batch if name == OWN else _pack(run.plan, view, batch, groups, stage_step)
+        (known,) = round_scores(learner, run.references, view, [own], stage_step=stage_step)
         case = {"temperature": temperature, "known": known}
         whole = gradient_of(learner, own, loss, **case)
         positive, negative = gradients_by_sign(learner, own, loss, **case)
@@ -166,18 +168,14 @@ def _groups(paths: RunPaths, stage: StagePlan, batch: PackedBatch) -> tuple[Grou
 
 
 def _pack(
-    plan: Plan,
-    batch: PackedBatch,
-    groups: tuple[Group, ...],
-    loss: LossOptions,
-    stage_step: int,
+    plan: Plan, stage: StagePlan, batch: PackedBatch, groups: tuple[Group, ...], stage_step: int
 ) -> PackedBatch:
     budget = groups[0].request.max_tokens
-    data = step_of_groups(groups, loss, budget_tokens=budget, stage_step=stage_step)
+    data = step_of_groups(groups, stage.loss, budget_tokens=budget, stage_step=stage_step)
     return pack(
         data.sequences,
         normalizer=data.normalizer,
-        rules=bin_rules(plan.model, plan.layout.learner, batch.tokens_NT.shape[1]),
+        rules=bin_rules(plan.model, stage.learner, batch.tokens_NT.shape[1]),
         stage=batch.stage,
         step=batch.step,
         round=batch.round,
@@ -197,21 +195,19 @@ def _recorded_norm(paths: RunPaths, step: int) -> float:
     return float(str(norms[-1])) if norms else float("nan")
 
 
-def main(run_dir: Path, request: Path, answer: Path) -> None:
+def main(run_dir: Path, segment: int, request: Path, answer: Path) -> None:
     """Replay on this rank; world rank 0 writes the answer."""
     paths = RunPaths(run_dir)
-    plan = read_plan(paths.plan)
+    plan = learner_plan(read_plan(paths.plan), segment)
     grid = init_parallel(plan.layout.learner, process_rank())
     learner = build_learner(plan, grid)
-    options = {
-        name: LossOptions.model_validate_json(json.dumps(value))
-        for name, value in json.loads(request.read_text()).items()
-    }
-    steps = replay(Recording(plan, paths, learner), options)
+    losses = TypeAdapter(Losses).validate_json(request.read_bytes())
+    references = References(learner, plan, paths, {}, is_replay=True)
+    steps = replay(Recording(plan, paths, learner, references), losses, segment=segment)
     if grid.is_main:
         write_whole(answer, json.dumps([asdict(step) for step in steps]).encode())
     destroy_parallel()
 
 
 if __name__ == "__main__":
-    main(*(Path(argument) for argument in sys.argv[1:4]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))

@@ -2,18 +2,16 @@
 
 from e3mega.learner.micro_batch import Floats, RoundScores
 from e3mega.learner.nthr import advantage_factors
-from e3mega.learner.reference import Reference, prepare, swapped_in
+from e3mega.learner.reference import References
 from e3mega.learner.step import own_logprobs
 from e3mega.mcore.build import LearnerModel
-from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import StagePlan
 from e3mega.rollout.batch import PackedBatch
 
 
 def round_scores(
     learner: LearnerModel,
-    paths: RunPaths,
-    reference: Reference,
+    references: References,
     stage: StagePlan,
     batches: list[PackedBatch],
     *,
@@ -31,8 +29,8 @@ def round_scores(
     old = scored(len(batches) > 1 and loss.compares_with_start)
     compared = scored(False)
     if loss.kl is not None:
-        prepare(reference, learner, paths, stage, stage_step=stage_step)
-        with swapped_in(learner, reference):
+        references.prepare(stage, stage_step=stage_step)
+        with references.swapped_in():
             compared = scored(True)
     factors = scored(False)
     if loss.sign.negative.tokens is not None:

@@ -12,9 +12,9 @@ from e3mega.checkpoint.writer import CheckpointWriter
 from e3mega.device import process_rank
 from e3mega.errors import E3Error
 from e3mega.learner.commands import Session, run_command
-from e3mega.learner.reference import keep_start, lacks_start
+from e3mega.learner.reference import References
 from e3mega.learner.transfer import Transfer
-from e3mega.mcore.build import LearnerModel, build_learner
+from e3mega.mcore.build import build_learner
 from e3mega.mcore.parallel import RankGrid, destroy_parallel, init_parallel
 from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
@@ -41,18 +41,18 @@ def serve(plan: Plan, paths: RunPaths, attempt: int, segment: int) -> None:
 def open_session(plan: Plan, paths: RunPaths, grid: RankGrid) -> Session:
     """This rank's learner as the newest complete checkpoint has it, or as a run starts."""
     learner = build_learner(plan, grid)
-    version, steps = _start(plan, paths, learner)
-    if version == 0:
-        keep_start(learner, plan, paths)
+    references = References(learner, plan, paths, {})
+    version = _start(references)
     return Session(
         plan=plan,
         paths=paths,
         learner=learner,
         version=version,
-        steps=steps,
+        steps=references.steps,
         transfer=Transfer(MegatronWeightSource(learner), plan, paths, is_main=grid.is_main),
         writer=CheckpointWriter(learner, paths),
         metrics=MetricsWriter(paths.metrics("learner")) if grid.is_main else None,
+        references=references,
     )
 
 
@@ -83,24 +83,26 @@ def obey(session: Session, attempt: int, segment: int) -> None:
         receiver.reply(Reply(command.index))
 
 
-def _start(plan: Plan, paths: RunPaths, learner: LearnerModel) -> tuple[int, dict[str, int]]:
+def _start(references: References) -> int:
     """Fill weights and optimizer from the newest complete checkpoint, else from the start.
 
-    Returns the version and the steps taken in each stage. World rank 0 chooses, so that all ranks
-    load the same one.
+    Returns the version, and counts the steps taken in each stage in ``references``. World rank 0
+    chooses, so that all ranks load the same one.
     """
+    learner, plan, paths = references.learner, references.plan, references.paths
     grid = learner.grid
     newest = _broadcast(newest_complete(paths).folder if grid.is_main else None, grid)
-    if newest is not None:
-        if _is_on_any(lacks_start(learner, plan, paths), grid):
-            # The run began behind stages of another, which had no use for a reference.
-            load_start(learner, seed=plan.seed)
-            keep_start(learner, plan, paths)
-        manifest = load_checkpoint(learner, newest, plan)
-        steps = {stage.name: stage.num_steps for stage in manifest.lineage.stages}
-        return manifest.version, steps
-    load_start(learner, seed=plan.seed)
-    return 0, {}
+    # A run that began behind stages of another may lack a reference that those had no use for.
+    lacks_start = _broadcast(references.lacks_start, grid)
+    if newest is None or lacks_start:
+        load_start(learner, seed=plan.seed)
+    if lacks_start:
+        references.keep_start()
+    if newest is None:
+        return 0
+    manifest = load_checkpoint(learner, newest, plan)
+    references.steps |= {stage.name: stage.num_steps for stage in manifest.lineage.stages}
+    return manifest.version
 
 
 def _next_command(receiver: CommandReceiver | None, session: Session) -> Command:
@@ -112,13 +114,6 @@ def _next_command(receiver: CommandReceiver | None, session: Session) -> Command
         session.complete_checkpoint(is_waiting=False)
         if command is not None:
             return command
-
-
-def _is_on_any(value: bool, grid: RankGrid) -> bool:
-    """Whether the value is true on any rank; a collective of all."""
-    values = [value] * grid.process.world_size
-    dist.all_gather_object(values, value, group=grid.control)
-    return any(values)
 
 
 def _broadcast[T](value: T, grid: RankGrid) -> T:

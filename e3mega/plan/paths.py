@@ -91,9 +91,14 @@ class RunPaths:
         """Complete and unfinished checkpoints."""
         return self.run_dir / "checkpoints"
 
-    def reference(self, name: str, world_rank: int) -> Path:
-        """One learner rank's copy of reference weights."""
-        return self.run_dir / "references" / name / f"rank_{world_rank:05d}.safetensors"
+    @property
+    def references(self) -> Path:
+        """Weights that KL terms compare with, each a checkpoint without an optimizer."""
+        return self.run_dir / "references"
+
+    def reference(self, name: str) -> Path:
+        """The reference weights of this name."""
+        return self.references / name
 
     @property
     def export(self) -> Path:

@@ -2,65 +2,92 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from e3mega.errors import E3Error, Problem, SpecError
+from e3mega.errors import E3Error
 from e3mega.metrics import Json
 from e3mega.objective.options import LossOptions
+from e3mega.plan.jobs import learner_environment
 from e3mega.plan.paths import RunPaths
-from e3mega.plan.planfile import Role, read_plan
+from e3mega.plan.planfile import Plan, learner_plan, read_plan
 from e3mega.plan.topology import num_learner_ranks
-from e3mega.spec.compose import compose
+from e3mega.run.environment import job_environment
+from e3mega.spec.resolve import resolve_spec
+from e3mega.spec.schema.curriculum import StageMode
 
 _DEADLINE_S = 3600.0
 
 
-def loss_of_fragment(name: str) -> LossOptions:
-    """The loss that a fragment makes of the schema's defaults; SpecError if it is none."""
-    problems: list[Problem] = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "loss.yaml"
-        path.write_text(f"include: [loss/{name}]\n", encoding="utf-8")
-        composition = compose(path, problems.append)
-    if problems:
-        raise SpecError(tuple(problems))
-    return LossOptions.model_validate_json(json.dumps(composition.tree.get("loss", {})))
+def losses_of_stages(run_dir: Path, fragment: str) -> dict[str, LossOptions]:
+    """The loss that a fragment gives each RL stage of a run in the place of its own.
 
-
-def replay_run(run_dir: Path, names: Sequence[str]) -> list[dict[str, Json]]:
-    """The ``ReplayedStep`` records of a run, as JSON; E3Error with the learner's last words."""
+    Raises SpecError as a spec would that states it: the loss must obey the rules in the stage.
+    """
     paths = RunPaths(run_dir)
     plan = read_plan(paths.plan)
-    losses = {name: loss_of_fragment(name).model_dump(mode="json") for name in names}
-    job = next(job for job in plan.jobs if job.role is Role.LEARNER)
-    ranks = num_learner_ranks(plan.layout.learner)
+    stages = [stage.name for stage in plan.stages if stage.mode is StageMode.RL]
+    replaced = {f"curriculum.stages.{name}.loss": [f"loss/{fragment}"] for name in stages}
     with tempfile.TemporaryDirectory() as folder:
-        request, answer = Path(folder) / "request.json", Path(folder) / "answer.json"
-        request.write_text(json.dumps(losses))
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += [f"--nproc-per-node={ranks}", "-m", "e3mega.learner.replay"]
-        done = subprocess.run(
-            [*command, str(run_dir.resolve()), str(request), str(answer)],
-            env={**_environment(), **job.env},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_DEADLINE_S,
+        path = Path(folder) / f"{plan.name}.yaml"
+        # JSON is YAML.
+        spec = {"include": [str(paths.resolved.resolve())], "replace": replaced}
+        path.write_text(json.dumps(spec), encoding="utf-8")
+        options = resolve_spec(path).options
+    return {name: options.curriculum.stages[name].loss for name in stages}
+
+
+def replay_run(run_dir: Path, fragments: Sequence[str]) -> list[dict[str, Json]]:
+    """The ``ReplayedStep`` records of a run, as JSON, stage by stage.
+
+    Raises E3Error with the learner's last words, or when no checkpoint is followed by an RL step.
+    """
+    plan = read_plan(RunPaths(run_dir).plan)
+    losses = {name: losses_of_stages(run_dir, name) for name in fragments}
+    segments = {stage.segment for stage in plan.stages if stage.mode is StageMode.RL}
+    with tempfile.TemporaryDirectory() as folder:
+        request = Path(folder) / "request.json"
+        dumped = {
+            name: {stage: loss.model_dump(mode="json") for stage, loss in by_stage.items()}
+            for name, by_stage in losses.items()
+        }
+        request.write_text(json.dumps(dumped))
+        steps = [
+            step
+            for segment in sorted(segments)
+            for step in _replay_segment(run_dir, plan, segment, request)
+        ]
+    if not steps:
+        raise E3Error(
+            f"{run_dir}: no kept checkpoint is followed by a recorded RL step; keep more of them "
+            "with checkpoint.keep_last"
         )
-        if done.returncode or not answer.exists():
-            reasons = [line for line in done.stderr.splitlines() if "Error" in line]
-            raise E3Error(f"replay of {run_dir} failed: {(reasons or ['no reason given'])[0]}")
-        return json.loads(answer.read_text())
+    return steps
 
 
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
+def _replay_segment(
+    run_dir: Path, plan: Plan, segment: int, request: Path
+) -> list[dict[str, Json]]:
+    grid = learner_plan(plan, segment).layout.learner
+    answer = request.with_name(f"answer_{segment}.json")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={num_learner_ranks(grid)}", "-m", "e3mega.learner.replay"]
+    done = subprocess.run(
+        [*command, str(run_dir.resolve()), str(segment), str(request), str(answer)],
+        env=job_environment(os.environ, learner_environment(grid)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_DEADLINE_S,
+    )
+    if done.returncode or not answer.exists():
+        reasons = [line for line in done.stderr.splitlines() if "Error" in line]
+        raise E3Error(f"replay of {run_dir} failed: {(reasons or ['no reason given'])[0]}")
+    return json.loads(answer.read_text())
 
 
 def replay_table(steps: Sequence[dict[str, Json]]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from e3mega.checkpoint.manifest import verify
 from e3mega.checkpoint.sharded import load_checkpoint, load_checkpoint_weights
 from e3mega.checkpoint.writer import CheckpointWriter
 from e3mega.errors import CheckpointError
-from e3mega.learner.commands import lineage
+from e3mega.learner.lineage import lineage
 from e3mega.learner.step import train_step
 from e3mega.mcore.build import LearnerModel, build_learner
 from e3mega.mcore.moments import distributed_optimizers

@@ -1,28 +1,37 @@
 """What the ranks of a forked grid do in the tests of losses; see ``tests.warm_parent``."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from e3mega.checkpoint.sharded import load_checkpoint
 from e3mega.learner.gradients import sign_norms
+from e3mega.learner.lineage import lineage
 from e3mega.learner.micro_batch import NOTHING_KNOWN
 from e3mega.learner.nthr import advantage_factors
 from e3mega.learner.pipeline import run_bins
-from e3mega.learner.reference import Reference, keep_start, prepare, swapped_in
+from e3mega.learner.reference import References
 from e3mega.learner.round_scores import round_scores
 from e3mega.learner.step import own_logprobs, train_step
+from e3mega.mcore.build import LearnerModel
 from e3mega.mcore.parallel import RankGrid
+from e3mega.objective.options import LossOptions
 from e3mega.objective.sign_rule import NthrTokens
 from e3mega.plan.paths import RunPaths
-from e3mega.plan.planfile import StagePlan
+from e3mega.plan.planfile import Plan, StagePlan
 from e3mega.rollout.batch import PackedBatch
 from e3mega.rollout.records import TrainSequence
+from e3mega.rollout.training_data import step_of_groups
+from e3mega.weights.load import load_start
+from tests.checkpoint_cases import manifest_of
+from tests.integration.checkpoint_jobs import begin
 from tests.integration.grid_jobs import start
-from tests.learner_cases import packed, random_sequences
+from tests.learner_cases import packed, random_groups, random_sequences
 
 
 def step_with(
@@ -38,24 +47,34 @@ def step_with(
     The distances follow from the tokens, so they are the same on every grid.
     """
     found: list[dict[str, float]] = []
-    for number, loss in enumerate(losses):
-        plan, learner = start(grid, loss)
+    plan, learner = start(grid)
+    for number, parts in enumerate(losses):
+        load_start(learner, seed=plan.seed)
+        loss = LossOptions.model_validate_json(json.dumps(parts))
+        stage: StagePlan = replace(plan.stages[0], loss=loss)
         paths = RunPaths(Path(folder) / f"{grid.process.world_size}_{number}_{packed_tokens}")
-        batch = _batch(1, packed_tokens, order)
-        stage: StagePlan = plan.stages[0]
-        (known,) = round_scores(learner, paths, Reference(), stage, [batch], stage_step=0)
+        batch = _judged(loss, packed_tokens, order)
+        references = References(learner, plan, paths, {})
+        (known,) = round_scores(learner, references, stage, [batch], stage_step=0)
         own_MT = own_logprobs(learner, batch, temperature=stage.generation.temperature)
         if own_MT is not None:
             own = slice(grid.place.dp_rank, None, grid.layout.dp)
             phase_MT = (batch.tokens_NT[own] * 3 + batch.positions_NT[own]).astype(np.float32)
             old_MT = own_MT + 0.3 * np.sin(phase_MT)
-            has_kl = stage.loss.kl is not None
-            reference_MT = own_MT + 0.2 * np.cos(phase_MT) if has_kl else None
+            reference_MT = own_MT + 0.2 * np.cos(phase_MT) if loss.kl is not None else None
             known = replace(known, old_logprobs_MT=old_MT, reference_logprobs_MT=reference_MT)
         case = {"temperature": stage.generation.temperature, "known": known}
-        signs = sign_norms(learner, batch, stage.loss, **case)
+        signs = sign_norms(learner, batch, loss, **case)
         found.append(signs | train_step(learner, batch, stage, stage_step=5, known=known))
+        learner.gather_parameters()
     return found
+
+
+def _judged(loss: LossOptions, packed_tokens: int, order: Sequence[int] | None) -> PackedBatch:
+    """Twelve rollouts as the loss weighs them: its advantages, its masks, its denominator."""
+    data = step_of_groups(random_groups(seed=1), loss, budget_tokens=40, stage_step=0)
+    picked = [data.sequences[i] for i in order or range(len(data.sequences))]
+    return packed(picked, packed_tokens=packed_tokens, normalizer=data.normalizer)
 
 
 def _batch(seed: int, packed_tokens: int, order: Sequence[int] | None) -> PackedBatch:
@@ -115,35 +134,88 @@ def _brute_force(learner: Any, batch: PackedBatch, beta: float) -> np.ndarray:
     return factors
 
 
-def reference(grid: RankGrid, *, folder: str) -> dict[str, Any]:
-    """KL of rounds to a reference of each kind, and whether the weights come back bit for bit."""
-    kinds = {
-        "start": {"kind": "start"},
-        "stage": {"kind": "stage"},
-        "moving": {"kind": "moving", "every_steps": 2, "mix": 0.5},
-    }
-    found: dict[str, Any] = {}
-    for name, kind in kinds.items():
-        loss = {"kl": {"coefficient": 0.1, "reference": kind}}
-        plan, learner = start(grid, loss)
-        paths = RunPaths(Path(folder) / name)
-        held = Reference()
-        keep_start(learner, plan, paths)
+REFERENCES: dict[str, dict[str, Any]] = {
+    "start": {"kind": "start"},
+    "stage": {"kind": "stage"},
+    "moving": {"kind": "moving", "every_steps": 2, "mix": 0.5},
+}
+NUM_ROUNDS, STOPS_AT = 6, 3
+
+
+@dataclass
+class _Run:
+    """A learner under a KL term, and its references."""
+
+    plan: Plan
+    learner: LearnerModel
+    references: References
+
+    def rounds(self, numbers: range) -> list[float]:
+        """The KL of rounds of one step."""
         kls: list[float] = []
-        for step in range(6):
-            if step == 3:
-                # As after a resume: nothing in memory, the same files.
-                held = Reference()
+        (stage,) = self.plan.stages
+        for step in numbers:
             batch = _batch(step, 128, None)
-            (known,) = round_scores(learner, paths, held, plan.stages[0], [batch], stage_step=step)
-            metrics = train_step(learner, batch, plan.stages[0], stage_step=step, known=known)
+            (known,) = round_scores(self.learner, self.references, stage, [batch], stage_step=step)
+            metrics = train_step(self.learner, batch, stage, stage_step=step, known=known)
+            self.references.steps["easy"] = step + 1
             kls.append(metrics["kl"])
-        before = {n: p.detach().clone() for n, p in learner.named_parameters().items()}
-        prepare(held, learner, paths, plan.stages[0], stage_step=6)
-        with swapped_in(learner, held):
+        self.learner.gather_parameters()
+        return kls
+
+
+def _run_of(grid: RankGrid, kind: str, folder: Path) -> _Run:
+    loss = {"kl": {"coefficient": 0.1, "reference": REFERENCES[kind]}}
+    plan, learner = start(grid, loss)
+    return _Run(plan, learner, References(learner, plan, RunPaths(folder / kind), {}))
+
+
+def reference(grid: RankGrid, *, folder: str) -> dict[str, Any]:
+    """KL of rounds to a reference of each kind, whether the weights come back bit for bit, and
+    the copies that are left."""
+    found: dict[str, Any] = {}
+    for kind in REFERENCES:
+        run = _run_of(grid, kind, Path(folder))
+        if run.references.lacks_start:
+            run.references.keep_start()
+        kls = run.rounds(range(NUM_ROUNDS))
+        before = {n: p.detach().clone() for n, p in run.learner.named_parameters().items()}
+        run.references.prepare(run.plan.stages[0], stage_step=NUM_ROUNDS)
+        with run.references.swapped_in():
             changed = any(
-                not torch.equal(before[n], p) for n, p in learner.named_parameters().items()
+                not torch.equal(before[n], p) for n, p in run.learner.named_parameters().items()
             )
-        same = all(torch.equal(before[n], p) for n, p in learner.named_parameters().items())
-        found[name] = {"kl": kls, "changed": changed, "same": same}
+        same = all(torch.equal(before[n], p) for n, p in run.learner.named_parameters().items())
+        run.references.remove_unneeded(
+            [replace(manifest_of(4), lineage=lineage(run.plan, {"easy": 4}))]
+        )
+        left = sorted(path.name for path in run.references.paths.references.iterdir())
+        found[kind] = {"kl": kls, "changed": changed, "same": same, "left": left}
+    return found
+
+
+def reference_first(grid: RankGrid, *, folder: str) -> dict[str, list[float]]:
+    """The first rounds of each kind, and a checkpoint at their end."""
+    found: dict[str, list[float]] = {}
+    for kind in REFERENCES:
+        run = _run_of(grid, kind, Path(folder))
+        if run.references.lacks_start:
+            run.references.keep_start()
+        found[kind] = run.rounds(range(STOPS_AT))
+        begin(
+            *(run.learner, run.plan, str(Path(folder) / kind)),
+            version=STOPS_AT,
+            is_asynchronous=False,
+        ).finish()
+    return found
+
+
+def reference_then(grid: RankGrid, *, folder: str) -> dict[str, list[float]]:
+    """The other rounds, from the checkpoint and the files that another grid left."""
+    found: dict[str, list[float]] = {}
+    for kind in REFERENCES:
+        run = _run_of(grid, kind, Path(folder))
+        load_checkpoint(run.learner, run.references.paths.checkpoint(STOPS_AT), run.plan)
+        run.references.steps["easy"] = STOPS_AT
+        found[kind] = run.rounds(range(STOPS_AT, NUM_ROUNDS))
     return found

@@ -1,6 +1,7 @@
 """Losses, their diagnostics and their references are the same on every grid and packing."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,18 @@ import numpy as np
 import pytest
 
 from e3mega.spec.schema.layout import LearnerLayout
-from tests.loss_cases import STAGES
+from tests.loss_cases import options_of
+from tests.loss_formulas import FORMULAS
 from tests.warm_parent import WarmParent
 
 JOBS = "tests.integration.loss_jobs"
-# One of each kind of part: ratios, KL, sequence sums, selection of tokens.
-NAMES = ("grpo", "gspo", "topr", "sapo", "nthr")
-LOSSES = [json.loads(STAGES[name].loss.model_dump_json()) for name in NAMES]
+NAMES = sorted(FORMULAS)
+LOSSES = [json.loads(options_of(name).model_dump_json()) for name in NAMES]
 GRIDS = {
     "tp2": LearnerLayout(tp=2),
     "pp2": LearnerLayout(pp=2),
     "dp2": LearnerLayout(dp=2),
+    "tp2 pp2": LearnerLayout(tp=2, pp=2),
 }
 UNTIMED = ("seconds", "learning_rate")
 
@@ -58,7 +60,7 @@ def test_they_depend_neither_on_micro_batches_nor_on_the_order_of_packing(
 
 
 def test_the_diagnostics_add_up(one_rank: Any) -> None:
-    grpo = one_rank[0]
+    grpo = one_rank[NAMES.index("grpo")]
     assert grpo["tokens_positive_frac"] + grpo["tokens_negative_frac"] == pytest.approx(1.0)
     policy = grpo["loss_positive"] + grpo["loss_negative"]
     assert grpo["loss"] == pytest.approx(policy + 0.001 * grpo["kl"], rel=1e-5)
@@ -86,12 +88,41 @@ def test_nthr_selects_the_tokens_of_its_formula(warm_parent: WarmParent, beta: f
             np.testing.assert_array_equal(own, factors[rank :: layout.dp])
 
 
-def test_references_stay_move_and_survive_a_resume(warm_parent: WarmParent, tmp_path: Path) -> None:
-    (found,) = warm_parent.run(LearnerLayout(), f"{JOBS}:reference", folder=str(tmp_path))
-    for name, kind in found.items():
+@pytest.fixture(scope="module")
+def straight(warm_parent: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = str(tmp_path_factory.mktemp("straight"))
+    return warm_parent.run(LearnerLayout(), f"{JOBS}:reference", folder=folder)[0]
+
+
+@pytest.fixture(scope="module")
+def begun(warm_parent: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The first rounds on two tp ranks: their folder and their KL."""
+    folder = tmp_path_factory.mktemp("begun")
+    ranks = warm_parent.run(LearnerLayout(tp=2), f"{JOBS}:reference_first", folder=str(folder))
+    return folder, ranks[0]
+
+
+def test_references_stay_move_and_old_ones_are_removed(straight: dict[str, Any]) -> None:
+    for name, kind in straight.items():
         assert kind["changed"] and kind["same"], name
         assert kind["kl"][0] == 0.0, "the first round is at the reference"
         assert all(x > 0 for x in kind["kl"][1:]), name
-    assert found["start"]["kl"] == found["stage"]["kl"], "the stage is the run's first"
-    assert found["start"]["kl"] == sorted(found["start"]["kl"]), "it drifts away"
-    assert found["moving"]["kl"][2] < found["stage"]["kl"][2], "half the way at step 2"
+    assert straight["start"]["kl"] == straight["stage"]["kl"], "the stage is the run's first"
+    assert straight["start"]["kl"] == sorted(straight["start"]["kl"]), "it drifts away"
+    assert straight["moving"]["kl"][2] < straight["stage"]["kl"][2], "half the way at step 2"
+    assert straight["start"]["left"] == ["start"]
+    assert straight["stage"]["left"] == ["easy_000000"]
+    # From the checkpoint at step 4 it moves from that of step 2; that of step 6 is in use.
+    assert straight["moving"]["left"] == ["easy_000002", "easy_000004", "easy_000006"]
+
+
+@pytest.mark.parametrize("grid", ["dp2", "tp2 pp2"])
+def test_references_go_on_on_another_grid(
+    *, warm_parent: WarmParent, straight: Any, begun: tuple[Path, Any], tmp_path: Path, grid: str
+) -> None:
+    folder, first = begun
+    shutil.copytree(folder, tmp_path / "run")
+    case = {"folder": str(tmp_path / "run")}
+    then = warm_parent.run(GRIDS[grid], f"{JOBS}:reference_then", **case)[0]
+    for kind, found in straight.items():
+        assert first[kind] + then[kind] == pytest.approx(found["kl"], rel=2e-5, abs=1e-9), kind
