@@ -12,9 +12,11 @@ _MIN_REPEATS, _MAX_PERIOD = 4, 24
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """Means over a step's rollouts; those over no rollout, or no failed check, are NaN.
 
-    ``stop_after_failed_check``: of the checks that a trace failed by its own word, the share after
-    which the model ended the trace; a truncated trace did not stop. ``repetition_frac``: rollouts
-    that end in a cycle of tokens.
+    ``stop_after_failed_check``, the probability of stopping after a failed check: of the attempts
+    that traces call misses, the share behind which the model ended the trace without another one;
+    a truncated trace did not stop, and an attempt of which a trace says nothing is no check. The
+    mean is over checks, so long traces count more than short ones. ``repetition_frac``: rollouts
+    that end in a cycle of tokens. ``unique_attempts_*``: different attempts within a rollout.
     """
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     correct = [rollout for rollout in rollouts if rollout.marks.reward > 0]
@@ -53,14 +55,9 @@ def ends_in_a_cycle(token_ids: Sequence[int]) -> bool:
 
 
 def _stop_share(rollouts: Sequence[Rollout]) -> float:
-    failed = [r.marks.num_attempts - r.marks.num_claimed_hits for r in rollouts]
-    stopped = [
-        r.completion.finish_reason is FinishReason.STOP
-        and r.marks.num_claimed_hits == 0
-        and r.marks.num_attempts > 0
-        for r in rollouts
-    ]
-    return sum(stopped) / sum(failed) if sum(failed) else float("nan")
+    num_failed = sum(rollout.marks.num_failed_checks for rollout in rollouts)
+    num_stops = sum(rollout.marks.ends_at_failed_check for rollout in rollouts)
+    return num_stops / num_failed if num_failed else float("nan")
 
 
 def _mean(values: Sequence[float]) -> float:

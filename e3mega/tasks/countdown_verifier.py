@@ -128,6 +128,8 @@ class CountdownVerifier:
             num_claimed_hits=sum(attempt.is_claimed for attempt in attempts),
             num_false_hits=sum(a.is_claimed and not a.is_hit for a in attempts),
             num_missed_hits=sum(a.is_hit and not a.is_claimed for a in attempts),
+            num_failed_checks=sum(not a.is_claimed for a in attempts),
+            ends_at_failed_check=has_ended and bool(attempts) and not attempts[-1].is_claimed,
             solved_at=len(ids) if is_right else None,
             attempts_at=tuple(attempt.end for attempt in attempts),
             failure=Failure.NONE if has_ended else Failure.UNFINISHED,

@@ -33,6 +33,10 @@ class Marks:
     """Attempts called hits that are not."""
     num_missed_hits: int
     """Attempts that hit and were called misses."""
+    num_failed_checks: int
+    """Attempts that the trace calls misses; those of which it says nothing are not checked."""
+    ends_at_failed_check: bool
+    """Whether the model ended the trace and its last attempt is one that it calls a miss."""
     solved_at: int | None
     """Tokens after which the reward is earned, end token included; None if never. The reward of
     the completion cut at budget B is ``solved_at is not None and solved_at <= B``."""

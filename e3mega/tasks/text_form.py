@@ -23,6 +23,11 @@ class TextAttempt:
     is_checked: bool = True
     """Whether the response says of it that it is right or wrong."""
 
+    @property
+    def is_called_miss(self) -> bool:
+        """Whether the response calls it wrong."""
+        return self.is_checked and not self.is_claimed
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

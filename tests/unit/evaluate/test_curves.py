@@ -30,7 +30,9 @@ def make_group(index: int, samples: list[tuple[int, FinishReason, int | None]]) 
         tuple(
             Rollout(
                 Completion((1,) * length, (-0.5,) * length, reason, ()),
-                Marks(float(solved is not None), 3, 3, 1, 0, 0, solved, (10,), Failure.NONE),
+                Marks(
+                    float(solved is not None), 3, 3, 1, 0, 0, 2, False, solved, (10,), Failure.NONE
+                ),
             )
             for length, reason, solved in samples
         ),

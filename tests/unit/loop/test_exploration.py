@@ -9,16 +9,18 @@ from e3mega.rollout.records import Completion, FinishReason, Group, GroupRequest
 from e3mega.tasks.interface import Failure, Marks, Prompt
 
 
-def rollout(attempts: int, hits: int, *, reward: float, is_cut: bool = False) -> Rollout:
-    reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
-    completion = Completion(tuple(range(attempts)), (0.0,) * attempts, reason, ())
+def rollout(attempts: int, misses: int, *, reward: float, ends_at_miss: bool = False) -> Rollout:
+    tokens = tuple(range(attempts))
+    completion = Completion(tokens, (0.0,) * attempts, FinishReason.STOP, ())
     marks = Marks(
         reward=reward,
         num_attempts=attempts,
         num_unique_attempts=min(attempts, 2),
-        num_claimed_hits=hits,
+        num_claimed_hits=0,
         num_false_hits=0,
         num_missed_hits=0,
+        num_failed_checks=misses,
+        ends_at_failed_check=ends_at_miss,
         solved_at=0,
         attempts_at=(),
         failure=Failure.NONE,
@@ -28,17 +30,18 @@ def rollout(attempts: int, hits: int, *, reward: float, is_cut: bool = False) ->
 
 def test_stops_are_counted_over_the_checks_that_failed() -> None:
     rollouts = (
-        rollout(3, 1, reward=1.0),  # failed twice, went on twice
-        rollout(4, 0, reward=0.0),  # failed four times, stopped after the last
-        rollout(2, 0, reward=0.0, is_cut=True),  # failed twice, was cut
+        rollout(3, 2, reward=1.0),  # failed twice, went on twice
+        rollout(4, 4, reward=0.0, ends_at_miss=True),  # failed four times, stopped after the last
+        rollout(2, 2, reward=0.0),  # failed twice, was cut
+        rollout(3, 0, reward=0.0),  # said nothing of its attempts
     )
-    request = GroupRequest(0, Prompt("p", (1,), "easy"), 3, 8, 1.0, 1.0, 0, 1, 0)
+    request = GroupRequest(0, Prompt("p", (1,), "easy"), 4, 8, 1.0, 1.0, 0, 1, 0)
     found = group_metrics([Group(request, rollouts)])
     assert found["stop_after_failed_check"] == pytest.approx(1 / 8)
     assert found["unique_attempts_incorrect"] == 2
     assert found["attempts_incorrect"] == 3
     assert found["repetition_frac"] == 0
-    right = group_metrics([Group(request, (rollout(1, 1, reward=1.0),))])
+    right = group_metrics([Group(request, (rollout(1, 0, reward=1.0),))])
     assert math.isnan(right["stop_after_failed_check"])
     assert math.isnan(right["length_incorrect"])
 

@@ -41,7 +41,9 @@ def make_group(index: int) -> Group:
             FinishReason.STOP if sample else FinishReason.LENGTH,
             (VersionSpan(4, 0, length),),
         )
-        marks = Marks(float(sample), 2, 1, 1, 0, 1, 20 if sample else None, (10, 20), Failure.NONE)
+        solved_at = 20 if sample else None
+        counts = (2, 1, 1, 0, 1, 1)
+        marks = Marks(float(sample), *counts, bool(sample), solved_at, (10, 20), Failure.NONE)
         rollouts.append(Rollout(completion, marks))
     return Group(make_request(index), tuple(rollouts))
 

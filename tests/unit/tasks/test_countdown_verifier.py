@@ -34,6 +34,8 @@ def test_a_miss_then_a_hit_then_the_answer() -> None:
         num_claimed_hits=1,
         num_false_hits=0,
         num_missed_hits=0,
+        num_failed_checks=1,
+        ends_at_failed_check=False,
         solved_at=30,
         attempts_at=(10, 20),
         failure=Failure.NONE,
@@ -44,6 +46,17 @@ def test_giving_up_earns_nothing_and_repeats_count_once() -> None:
     marks = mark(f"{MISS} {MISS} none <end>")
     assert (marks.reward, marks.solved_at) == (0.0, None)
     assert (marks.num_attempts, marks.num_unique_attempts) == (2, 1)
+
+
+def test_a_trace_ends_at_a_failed_check_when_it_ends_without_another_attempt() -> None:
+    given_up = mark(f"{HIT} {MISS} {MISS} none <end>")
+    assert (given_up.num_failed_checks, given_up.ends_at_failed_check) == (2, True)
+    cut = mark(f"{MISS} {MISS}")
+    assert (cut.num_failed_checks, cut.ends_at_failed_check) == (2, False)
+    answered = mark(f"{MISS} {HIT} {ANSWER}")
+    assert (answered.num_failed_checks, answered.ends_at_failed_check) == (1, False)
+    unchecked = mark("3 + 5 = 8 + 7 = 15 none <end>")
+    assert (unchecked.num_failed_checks, unchecked.ends_at_failed_check) == (0, False)
 
 
 def test_verdicts_are_checked_against_the_arithmetic_and_the_numbers() -> None:

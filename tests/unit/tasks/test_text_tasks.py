@@ -85,6 +85,9 @@ def test_countdown_traces_are_exact(has_verification: bool, tmp_path: Path) -> N
         assert marks.reward == float(trace.has_hit)
         assert (marks.num_false_hits, marks.num_missed_hits) == (0, 0)
         assert marks.num_claimed_hits == int(trace.has_hit and has_verification)
+        num_checked = marks.num_failed_checks + marks.num_claimed_hits
+        assert num_checked == (marks.num_attempts if has_verification else 0)
+        assert marks.ends_at_failed_check == (has_verification and not trace.has_hit)
         text = task.text(trace.token_ids)
         for left, right in re.findall(r"^([^:=\n]+) = (-?[0-9/]+)$", text, re.MULTILINE):
             plain = re.sub(r"-?[0-9]+/[0-9]+|(?<![0-9]) ?-[0-9]+", r"(\g<0>)", left)
