@@ -96,6 +96,10 @@ def new_axes(x_label: str, y_label: str) -> Axes:
 def panel(title: str, axes: Axes) -> Panel:
     """The finished panel: SVG with theme colours, text kept as text, no fixed size."""
     axes.yaxis.set_label_coords(-0.135, 0.5)
+    ticks = axes.yaxis.get_major_formatter().format_ticks(list(axes.get_yticks()))
+    if max(map(len, ticks), default=0) > 5:
+        # Longer numbers would run into the axis' label.
+        axes.tick_params(axis="y", labelsize=7.5)
     figure = axes.get_figure()
     assert isinstance(figure, Figure), "a panel's axes stand in a figure of their own"
     buffer = io.StringIO()

@@ -49,9 +49,10 @@ FIGURES: tuple[FigureRow, ...] = (
     FigureRow(
         "signs",
         "Positive and negative samples",
-        "Negative gradients drive exploration when their pull stays comparable to that of positive "
-        "samples while fewer failed checks end a trace and different attempts grow. A pull that "
-        "vanishes, or attempts that grow by repetition, are the signs that they do not.",
+        "Look at three lines: negative gradients drive exploration when their pull is not small "
+        "beside that of positive samples, the share of failed checks that end a trace falls, and "
+        "different attempts of incorrect completions rise. Where the pull is near zero, stopping "
+        "stays level, or only repetition rises, they do not. The sentences below give the numbers.",
         "step of an RL stage",
         draw_signs,
     ),

@@ -64,9 +64,8 @@ def _curves(panel: Axes, name: str, negative: BigramCurves, masked: BigramCurves
 def _guesses(panel: Axes) -> None:
     guesses = np.arange(1, 33)
     for p, colour in zip((0.5, 0.8, 0.95), SERIES, strict=False):
-        panel.plot(guesses, success_by(p, guesses), color=colour)
-        at = (guesses[9], success_by(p, guesses)[9])
-        panel.annotate(f"p = {p}", at, (4, -16), textcoords="offset points", color=colour)
+        panel.plot(guesses, success_by(p, guesses), color=colour, label=f"p = {p}")
+    panel.legend(loc="lower right", frameon=False)
     panel.set_title("success of k checked guesses, 1 - p^k", loc="left", fontsize=11)
     panel.set_xlabel("k")
 

@@ -9,10 +9,11 @@ import pytest
 
 from e3mega.plan.paths import RunPaths
 from e3mega.report.accuracy import Point, mean_points
-from e3mega.report.canvas import smooth
+from e3mega.report.canvas import report_style, smooth
 from e3mega.report.drawing import Table, curve_of, series_of
 from e3mega.report.headline import changes_of
 from e3mega.report.runs import Cohort, Run, cohorts_of, read_run
+from e3mega.report.signs import draw_signs
 from tests.data.make_recorded_run import write_recorded_run
 
 
@@ -94,3 +95,25 @@ def test_the_gain_of_seeds_has_the_error_of_their_gains(tmp_path: Path) -> None:
 def test_csv_quotes_text_and_keeps_unknown_numbers() -> None:
     table = Table(("run", "x"), (('a,"b"', 0.123456789), ("c", math.nan)))
     assert table.csv() == 'run,x\n"a,""b""",0.123457\nc,nan\n'
+
+
+def test_the_sentences_on_signs_are_means_of_a_stages_first_and_last_fifth() -> None:
+    steps = tuple(
+        {
+            **{"event": "step", "mode": "rl", "stage": "easy", "step": float(at)},
+            **{"logit_grad_norm_positive": 0.02, "logit_grad_norm_negative": 0.03},
+            "stop_after_failed_check": 0.5 - 0.04 * at,
+            "unique_attempts_incorrect": math.nan if at < 2 else 2.0 + at,
+            "repetition_frac": 0.0,
+        }
+        for at in range(10)
+    )
+    cohort = Cohort("a", (Run(RunPaths(Path("a")), "a", 3, {"step": steps}, None, 0.0),))
+    with report_style():
+        drawing = draw_signs([cohort])
+    assert drawing is not None
+    assert drawing.notes == (
+        "a (seed 3), easy: negative samples pull 1.5 times as hard as positive ones; "
+        "0.48 to 0.16 of failed checks end a trace, unknown to 10 different attempts in an "
+        "incorrect completion, 0 to 0 of completions end in a cycle.",
+    )
