@@ -1,5 +1,7 @@
 """Every named loss has the value and the gradient of its formula, derived a second time."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,18 @@ FRAGMENTS = sorted(path.stem for path in (LIBRARY / "fragments" / "loss").glob("
 def test_every_named_loss_is_derived() -> None:
     assert sorted(FORMULAS) == FRAGMENTS
     assert set(HAND) == set(FORMULAS) - {"passk"}
+
+
+@pytest.mark.parametrize("name", FRAGMENTS)
+def test_a_fragment_and_the_page_tell_formula_and_source(name: str) -> None:
+    text = (LIBRARY / "fragments" / "loss" / f"{name}.yaml").read_text(encoding="utf-8")
+    comment = "\n".join(line for line in text.splitlines() if line.startswith("#"))
+    page = (LIBRARY.parent / "docs" / "objectives.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if re.match(rf"\|.*`{name}`.*\|.*\|.*\|$", line)]
+    if name not in ("sft", "negative_only"):
+        sources = set(re.findall(r"\d{4}\.\d{5}", comment))
+        assert sources and sources & set(re.findall(r"\d{4}\.\d{5}", row)), "a paper"
+    assert len(row.split("|")[2]) > 10, "a formula"
 
 
 @pytest.mark.parametrize("name", FRAGMENTS)
