@@ -1,14 +1,20 @@
 """What forked ranks do in the end-to-end tests; see ``tests.warm_parent``."""
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
+from e3mega.learner.reference import References
+from e3mega.learner.replay import Losses, Recording, replay
 from e3mega.learner.serve import obey, open_session
 from e3mega.learner.step import score
 from e3mega.learner.transfer import Source, Transfer
+from e3mega.mcore.build import build_learner
 from e3mega.mcore.parallel import RankGrid
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import read_plan
@@ -70,3 +76,16 @@ def logits(grid: RankGrid, *, run_dir: str, token_ids: list[int]) -> Any:
     sequence = TrainSequence(tuple(token_ids), 1, answers, answers, answers, False, 0)
     score(learner, packed([sequence], packed_tokens=256, num_bins_multiple=1), temperature=1.0)
     return seen[0].numpy()
+
+
+def replayed(
+    grid: RankGrid, *, run_dir: str, losses: dict[str, Any], segment: int
+) -> list[dict[str, Any]]:
+    """Records of a replay on this grid, which need not be the run's."""
+    paths = RunPaths(Path(run_dir))
+    plan = read_plan(paths.plan)
+    layout = plan.layout.model_copy(update={"learner": grid.layout})
+    learner = build_learner(replace(plan, layout=layout), grid)
+    run = Recording(plan, paths, learner, References(learner, plan, paths, {}, is_replay=True))
+    options = TypeAdapter(Losses).validate_json(json.dumps(losses))
+    return [asdict(step) for step in replay(run, options, segment=segment)]

@@ -38,7 +38,11 @@ def assert_same(found: list[dict[str, float]], wanted: list[dict[str, float]]) -
             assert one[key] == pytest.approx(other[key], rel=1e-5, abs=2e-7), (name, key)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
+# Together tp and pp say all that each says alone.
+ALONE = [pytest.param(grid, marks=pytest.mark.slow) for grid in ("tp2", "pp2")]
+
+
+@pytest.mark.parametrize("grid", ["dp2", "tp2 pp2", *ALONE])
 def test_loss_gradient_and_diagnostics_do_not_depend_on_the_grid(
     warm_parent: WarmParent, one_rank: Any, tmp_path: Path, grid: str
 ) -> None:
