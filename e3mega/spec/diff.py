@@ -16,6 +16,22 @@ _UNSHARED = (*UNCOVERED, "checkpoint")
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """What is compared: values by key, and where they come from if that is known.
+
+    Example: ``spec_side(resolve_spec(find_spec("quickstart")))``.
+    """
+
+    leaves: dict[Key, Json]
+    modes: dict[str, StageMode]
+    """Of each stage, by name, in order."""
+    fingerprints: tuple[str, ...]
+    """Of each stage, in order."""
+    composition: Composition | None
+    """None for a plan alone, which does not know who set what."""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One leaf that differs. ``null`` stands for a key that only the other side has.
 
@@ -32,7 +48,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """All changes between two specs, and the stages that both have in common.
+    """All changes between two sides, and the stages that both have in common.
 
     Example: ``difference(left, right).shared_stages == ("warmup",)``.
     """
@@ -55,87 +71,95 @@ class Difference:
         return "needs a new run from its first stage on"
 
 
-def difference(left: Resolved, right: Resolved) -> Difference:
+def spec_side(resolved: Resolved) -> Side:
+    """A spec as a side."""
+    curriculum = resolved.options.curriculum
+    return Side(
+        leaves=dict(flatten(resolved.options.model_dump(mode="json"))),
+        modes={name: curriculum.stages[name].mode for name in curriculum.order},
+        fingerprints=stage_fingerprints(resolved.options),
+        composition=resolved.composition,
+    )
+
+
+def difference(left: Side, right: Side) -> Difference:
     """Every leaf that differs, in the order of the schema, and what follows from it."""
     return Difference(
         changes=tuple(_changes(left, right)),
         shared_stages=_shared_stages(left, right),
-        num_stages=len(right.options.curriculum.order),
+        num_stages=len(right.modes),
     )
 
 
-def _shared_stages(left: Resolved, right: Resolved) -> tuple[str, ...]:
+def _shared_stages(left: Side, right: Side) -> tuple[str, ...]:
     """The leading stages with equal fingerprints: the same work in both."""
-    prints = zip(
-        right.options.curriculum.order,
-        stage_fingerprints(left.options),
-        stage_fingerprints(right.options),
-        strict=False,
-    )
     shared: list[str] = []
-    for name, before, after in prints:
+    pairs = zip(right.modes, left.fingerprints, right.fingerprints, strict=False)
+    for name, before, after in pairs:
         if before != after:
             break
         shared.append(name)
     return tuple(shared)
 
 
-def _changes(left: Resolved, right: Resolved) -> Iterator[Change]:
-    before = dict(flatten(left.options.model_dump(mode="json")))
-    after = dict(flatten(right.options.model_dump(mode="json")))
+def _changes(left: Side, right: Side) -> Iterator[Change]:
+    before, after = left.leaves, right.leaves
     changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     for key in changed:
-        if _is_echo(key, changed, (left.composition, right.composition)):
+        if _is_echo(key, changed, (left, right)):
             continue
         yield Change(
             key=dotted(key),
-            left=_value(before, key),
-            left_place=_place(left.composition, before, key),
-            right=_value(after, key),
-            right_place=_place(right.composition, after, key),
+            left=_value(left, key),
+            left_place=_place(left, key),
+            right=_value(right, key),
+            right_place=_place(right, key),
             verdict=_verdict(key, changed, right),
         )
 
 
-def _is_echo(key: Key, changed: list[Key], sides: tuple[Composition, Composition]) -> bool:
+def _is_echo(key: Key, changed: list[Key], sides: tuple[Side, Side]) -> bool:
     """Whether a stage's leaf only repeats a change of the run's section."""
     inner = key[3:]
     if key[:2] != ("curriculum", "stages") or not inner or inner[0] not in INHERITED:
         return False
-    leaves = [side.leaves.get(key) for side in sides]
+    known = [side.composition for side in sides if side.composition is not None]
+    leaves = [composition.leaves.get(key) for composition in known]
     is_inherited = all(leaf is None or leaf.inherited_from for leaf in leaves)
     return is_inherited and inner in changed
 
 
-def _value(leaves: dict[Key, Json], key: Key) -> str:
-    return value_words(leaves[key]) if key in leaves else "not there"
+def _value(side: Side, key: Key) -> str:
+    return value_words(side.leaves[key]) if key in side.leaves else "not there"
 
 
-def _place(composition: Composition, leaves: dict[Key, Json], key: Key) -> str:
-    if key not in leaves:
+def _place(side: Side, key: Key) -> str:
+    if key not in side.leaves:
         return "-"
-    leaf = composition.origin(key)
+    if side.composition is None:
+        return "plan"
+    leaf = side.composition.origin(key)
     return str(leaf.place) if leaf is not None else "default"
 
 
-def _verdict(key: Key, changed: list[Key], right: Resolved) -> str:
+def _verdict(key: Key, changed: list[Key], right: Side) -> str:
     """What one change asks of a run: the first stage whose outcome depends on it."""
     if key[0] in _UNSHARED:
         return "may continue"
-    order = right.options.curriculum.order
     if key[0] in ("seed", "model"):
         return "needs a new run"
     touched = [
         name
-        for name in order
+        for name in right.modes
         if key[:3] == ("curriculum", "stages", name)
         or (key[0] in INHERITED and ("curriculum", "stages", name, *key) in changed)
     ]
-    if key[0] == "generation" or key[:2] == ("layout", "generation"):
-        stages = right.options.curriculum.stages
-        touched = [name for name in touched if stages[name].mode is StageMode.RL]
-    if key[0] == "curriculum" and not touched:
+    inner = key[3:] if key[:2] == ("curriculum", "stages") else key
+    if inner[:1] == ("generation",) or inner[:2] == ("layout", "generation"):
+        touched = [name for name in touched if right.modes[name] is StageMode.RL]
+    elif key[0] == "curriculum" and not touched:
         return "needs a new run"
     if not touched:
         return "may continue"
-    return "needs a new run" if touched[0] == order[0] else f"new from stage {touched[0]} on"
+    first = next(iter(right.modes))
+    return "needs a new run" if touched[0] == first else f"new from stage {touched[0]} on"
