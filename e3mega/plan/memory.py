@@ -50,7 +50,9 @@ def memory_per_rank(model: ModelOptions, layout: LearnerLayout) -> tuple[RankMem
     hold the same parameters: dp * cp of them, of experts what is left beside expert_tp * ep.
     """
     grid = rank_grid(layout)
-    by_stage = {place.pp_rank: rank_sizes(model, layout, place) for place in reversed(grid)}
+    # Ranks of one pipeline stage hold equally much, and a grid may have hundreds.
+    one_of_each = {place.pp_rank: place for place in reversed(grid)}
+    by_stage = {n: rank_sizes(model, layout, place) for n, place in one_of_each.items()}
     return tuple(_rank_memory(model, layout, place, by_stage[place.pp_rank]) for place in grid)
 
 
