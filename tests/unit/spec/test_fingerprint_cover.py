@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from e3mega.spec.fingerprint import UNCOVERED, run_fingerprint
+from e3mega.spec.fingerprint import UNCOVERED, run_fingerprint, stage_fingerprints
 from e3mega.spec.schema.run import RunOptions
 from tests.spec_cases import resolved
 
@@ -62,3 +62,41 @@ def test_every_covered_leaf_changes_the_fingerprint_and_no_other_does(options: R
         assert (run_fingerprint(other) != before) is is_covered, key
         count += 1
     assert count > 150
+
+
+def first_touched(options: RunOptions, key: str) -> int | None:
+    """Position of the first stage whose outcome depends on a leaf; None if none does.
+
+    The rule of the design, told anew: seed, model, the learner's layout, the stage's entry with
+    its sections, and for RL the generation tier and its settings.
+    """
+    order = options.curriculum.order
+    rl = [n for n, name in enumerate(order) if options.curriculum.stages[name].mode.value == "rl"]
+    section, *inner = key.split(".")
+    if section in ("seed", "model"):
+        return 0
+    if key.startswith("layout.generation."):
+        return rl[0]
+    if key.startswith("curriculum.stages."):
+        place, own = order.index(inner[1]), inner[2:]
+        if own[0] == "caps" or own[:2] == ["layout", "generation"]:
+            return None
+        return None if own[0] == "generation" and place not in rl else place
+    # A stage holds its own copy of a run's section.
+    return None
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_leaf_changes_the_stages_that_depend_on_it_and_no_other(options: RunOptions) -> None:
+    before = stage_fingerprints(options)
+    reached: set[int | None] = set()
+    for key, other in variants(options):
+        if key == "curriculum.order":
+            continue
+        first = first_touched(options, key)
+        after = stage_fingerprints(other)
+        agree = [one == two for one, two in zip(before, after, strict=True)]
+        count = len(before) if first is None else first
+        assert agree == [True] * count + [False] * (len(before) - count), key
+        reached.add(first)
+    assert reached == {None, 0, 1, 2}
