@@ -65,7 +65,7 @@ def tiny_plan(
         fingerprint="0" * 64,
         mode=StageMode.RL,
         budget=FixedBudget(kind="fixed", tokens=32),
-        budgets=(BudgetPlan(32, 48, 128, 2),),
+        budgets=(BudgetPlan(32, 48, 128, 2, 0.0),),
         exit=StepsExit(kind="steps", steps=40),
         max_steps=40,
         data=DataOptions(),

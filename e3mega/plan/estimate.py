@@ -2,13 +2,21 @@
 
 import math
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from e3mega.curriculum.options import CoupledBudget, RampBudget
 from e3mega.families.geometry import ModelOptions, Precision
 from e3mega.families.mapping import padded_vocab_size
 from e3mega.plan.activations import activation_bytes
 from e3mega.plan.counts import largest_tensor_size
-from e3mega.plan.estimates import BudgetEstimate, Estimates, RankEstimate, ServerEstimate
+from e3mega.plan.estimates import (
+    BudgetEstimate,
+    Estimates,
+    RankEstimate,
+    SegmentEstimate,
+    ServerEstimate,
+    most_bytes,
+)
 from e3mega.plan.flops import forward_flops
 from e3mega.plan.lag import lag_estimate, slowness
 from e3mega.plan.machines import device_row, usable_bytes
@@ -49,7 +57,7 @@ def estimate(options: RunOptions, stages: tuple[StagePlan, ...], server: ServerP
         learner_device=learner.name,
         server_device=device_row(options.layout.generation.device, options.estimates).name,
         device_bytes=usable_bytes(learner, options.estimates),
-        ranks=fullest_ranks(options, stages),
+        segments=_segments(options, stages),
         server=tier,
         budgets=budgets,
         num_devices=num_devices,
@@ -60,8 +68,16 @@ def estimate(options: RunOptions, stages: tuple[StagePlan, ...], server: ServerP
 
 def fullest_ranks(options: RunOptions, stages: tuple[StagePlan, ...]) -> tuple[RankEstimate, ...]:
     """Every rank of the learner in the stage in which the fullest of them is fullest."""
-    per_stage = [rank_estimates(options.model, stage) for stage in stages]
-    return max(per_stage, key=lambda ranks: max(rank.device_bytes for rank in ranks))
+    return max((rank_estimates(options.model, stage) for stage in stages), key=most_bytes)
+
+
+def _segments(options: RunOptions, stages: tuple[StagePlan, ...]) -> tuple[SegmentEstimate, ...]:
+    """The learner in each run of stages that have one grid."""
+    groups = (tuple(group) for _, group in groupby(stages, key=lambda stage: stage.segment))
+    return tuple(
+        SegmentEstimate(tuple(s.name for s in group), fullest_ranks(options, group))
+        for group in groups
+    )
 
 
 def rank_estimates(model: ModelOptions, stage: StagePlan) -> tuple[RankEstimate, ...]:

@@ -34,6 +34,15 @@ class RankEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentEstimate:
+    """The learner in the stages of one grid. Example: ``SegmentEstimate(("easy",), ranks)``."""
+
+    stages: tuple[str, ...]
+    ranks: tuple[RankEstimate, ...]
+    """Every rank of the grid, in the stage in which the fullest of them is fullest."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerEstimate:
     """Bytes that each device of a server holds.
 
@@ -99,7 +108,8 @@ class Estimates:
     server_device: str = ""
     device_bytes: int = 0
     """Memory of a learner's device that may be filled; 0 where it is not known."""
-    ranks: tuple[RankEstimate, ...] = ()
+    segments: tuple[SegmentEstimate, ...] = ()
+    """In the order of the stages; one where all have the same grid."""
     server: ServerEstimate | None = None
     budgets: tuple[BudgetEstimate, ...] = ()
     num_devices: int = 0
@@ -108,3 +118,14 @@ class Estimates:
     """Seconds of all stages, each at the dearest of its budgets."""
     device_hours: float = 0.0
     """``num_devices * total_s / 3600``."""
+
+    @property
+    def ranks(self) -> tuple[RankEstimate, ...]:
+        """Every rank of the grid whose fullest rank is fullest of all."""
+        fullest = max(self.segments, key=lambda each: most_bytes(each.ranks))
+        return fullest.ranks
+
+
+def most_bytes(ranks: tuple[RankEstimate, ...]) -> int:
+    """What the fullest rank's device holds."""
+    return max(rank.device_bytes for rank in ranks)

@@ -58,7 +58,10 @@ class JobPlan:
 
 @dataclass(frozen=True, slots=True)
 class BudgetPlan:
-    """What follows from one token budget of a stage. Example: ``BudgetPlan(64, 80, 2048, 26)``."""
+    """What follows from one token budget of a stage.
+
+    Example: ``BudgetPlan(64, 80, 2048, 25, 0.0)``.
+    """
 
     tokens: int
     max_sequence_tokens: int
@@ -67,6 +70,8 @@ class BudgetPlan:
     """Tokens of one packed bin (one micro-batch); at least max_sequence_tokens."""
     sequences_per_bin: int
     """Full-length sequences that fit into one bin."""
+    overlong_buffer_tokens: float
+    """The last tokens of the budget, over which a soft penalty of long traces grows; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.table import Table
 
-from e3mega.plan.estimates import RankEstimate
+from e3mega.plan.estimates import RankEstimate, SegmentEstimate
 from e3mega.plan.memory import kv_bytes_per_token
 from e3mega.plan.planfile import JobPlan, Plan, Role
 from e3mega.plan.show_stages import stage_tables
@@ -25,7 +25,12 @@ def print_plan(plan: Plan, console: Console) -> None:
         f"{size_text(plan.sync_bytes)} a weight sync",
         highlight=False,
     )
-    for each in (*stage_tables(plan), _servers(plan), _jobs(plan), _ranks(plan), _memory(plan)):
+    grids = (
+        each
+        for segment in plan.estimates.segments
+        for each in (_ranks(plan, segment), _memory(plan, segment))
+    )
+    for each in (*stage_tables(plan), _servers(plan), _jobs(plan), *grids):
         console.print()
         console.print(each)
     console.print()
@@ -80,14 +85,19 @@ def _job_kind(job: JobPlan) -> tuple[str, str, str, int]:
 _AXES = ("tp", "cp", "dp", "pp", "ep")
 
 
-def _ranks(plan: Plan) -> Table:
+def _of_stages(plan: Plan, segment: SegmentEstimate) -> str:
+    """Which stages a table is about, where the learner's grid changes."""
+    return f" in {', '.join(segment.stages)}" if len(plan.estimates.segments) > 1 else ""
+
+
+def _ranks(plan: Plan, segment: SegmentEstimate) -> Table:
     """Which rank is where: a line for each node and pipeline stage."""
     found = table(
-        "where the learner's ranks are",
+        f"where the learner's ranks are{_of_stages(plan, segment)}",
         *("node ", "GPUs ", "ranks ", *(f"{axis} " for axis in _AXES)),
     )
     jobs = [job for job in plan.jobs if job.role is Role.LEARNER]
-    places = [rank.place for rank in plan.estimates.ranks]
+    places = [rank.place for rank in segment.ranks]
     per_node = len(places) // len(jobs)
 
     def place_kind(place: GridPlace) -> tuple[int, int]:
@@ -105,13 +115,13 @@ def _ranks(plan: Plan) -> Table:
     return found
 
 
-def _memory(plan: Plan) -> Table:
+def _memory(plan: Plan, segment: SegmentEstimate) -> Table:
     """The parts of a rank's memory; ranks that hold the same are one line."""
     found = table(
-        "learner memory, at its fullest",
+        f"learner memory{_of_stages(plan, segment)}, at its fullest",
         *("ranks ", "weights ", "grads ", "optimizer ", "activations ", "sync ", "sum ", "of "),
     )
-    for ranks, rank in _alike(plan.estimates.ranks):
+    for ranks, rank in _alike(segment.ranks):
         found.add_row(
             ranks,
             size_text(rank.weight_bytes),

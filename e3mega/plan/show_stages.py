@@ -47,15 +47,19 @@ def _variants(plan: Plan) -> Iterator[tuple[StagePlan, BudgetPlan, BudgetEstimat
 
 
 def _sizes(plan: Plan) -> Table:
+    """What a step consumes; a column of the overlong buffer where a loss has one."""
     share = plan.estimates.completion_frac
+    has_buffer = any(b.overlong_buffer_tokens for stage in plan.stages for b in stage.budgets)
     found = table(
         f"one optimizer step; completions of {share:.0%} of the budget on average",
-        *("stage", "budget ", "longest ", "bin ", "sequences ", "tokens ", "bins/rank ", "FLOP "),
+        *("stage", "budget ", *(("buffer ",) if has_buffer else ()), "longest ", "bin "),
+        *("sequences ", "tokens ", "bins/rank ", "FLOP "),
     )
     for stage, budget, expected in _variants(plan):
         found.add_row(
             stage.name,
             str(budget.tokens),
+            *((f"{budget.overlong_buffer_tokens:.0f}",) if has_buffer else ()),
             str(budget.max_sequence_tokens),
             str(budget.packed_tokens),
             str(stage.rollout.prompts_per_step * stage.rollout.samples_per_prompt),

@@ -5,6 +5,7 @@ from itertools import accumulate, pairwise
 from e3mega.curriculum.allowance import possible_budgets
 from e3mega.curriculum.exit import max_steps
 from e3mega.curriculum.options import CoupledBudget
+from e3mega.objective.truncation import SoftPenalty
 from e3mega.plan.planfile import BudgetPlan, StagePlan
 from e3mega.spec.fingerprint import stage_fingerprints
 from e3mega.spec.schema.curriculum import StageOptions
@@ -80,4 +81,11 @@ def _budget_plan(stage: StageOptions, tokens: int) -> BudgetPlan:
         max_sequence_tokens=longest,
         packed_tokens=packed,
         sequences_per_bin=packed // longest,
+        overlong_buffer_tokens=_overlong_buffer(stage, tokens),
     )
+
+
+def _overlong_buffer(stage: StageOptions, budget_tokens: int) -> float:
+    """``buffer_frac`` of the budget where the loss has a soft penalty."""
+    rule = stage.loss.sign.truncated
+    return rule.buffer_frac * budget_tokens if isinstance(rule, SoftPenalty) else 0.0

@@ -148,3 +148,18 @@ def test_a_grid_that_one_stage_cannot_have_is_named_there(tmp_path: Path) -> Non
         planned(tmp_path, "curriculum.stages.hard.layout.learner.tp=3")
     with pytest.raises(SpecError, match=r"stages.hard.layout.generation.*as for all stages"):
         planned(tmp_path, "curriculum.stages.hard.layout.generation.num_replicas=2")
+
+
+def test_the_overlong_buffer_follows_the_budget(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "loss.sign.truncated={kind: soft_penalty, buffer_frac: 0.25}")
+    buffers = [[b.overlong_buffer_tokens for b in stage.budgets] for stage in plan.stages]
+    assert buffers == [[0.0], [16.0], [16.0, 32.0]]
+
+
+def test_each_grid_has_the_memory_of_its_own_ranks(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "curriculum.stages.hard.layout.learner={tp: 1, dp: 1, pp: 3}")
+    first, second = plan.estimates.segments
+    assert (first.stages, len(first.ranks)) == (("warmup", "easy"), 2)
+    assert (second.stages, len(second.ranks)) == (("hard",), 3)
+    assert sum(rank.weight_bytes for rank in second.ranks) > plan.sync_bytes, "a copy of the head"
+    assert plan.estimates.ranks in (first.ranks, second.ranks)

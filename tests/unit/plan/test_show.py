@@ -44,3 +44,22 @@ def test_the_plan_as_json_is_what_jobs_read(capsys: pytest.CaptureFixture[str]) 
     assert main(["plan", "quickstart-small", "--json", "--set", "seed=5"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert (plan["name"], plan["seed"]) == ("quickstart-small", 5)
+
+
+def test_a_stage_with_a_grid_of_its_own_has_its_own_ranks_and_memory(tmp_path: Path) -> None:
+    text = shown(tmp_path, "curriculum.stages.hard.layout.learner={tp: 1, dp: 2, pp: 3}")
+    _, first, second = " ".join(text.split()).split("where the learner's ranks are in ")
+    assert first.startswith("warmup, easy ") and "learner memory in warmup, easy" in first
+    assert second.startswith("hard ") and "learner memory in hard" in second
+    rows = [line.split() for line in text.splitlines()]
+    assert ["0", "-", "0-1", "0-1", "0", "0", "0", "0"] in rows, "tp 2"
+    assert ["0", "-", "4-5", "0", "0", "0-1", "2", "0"] in rows, "dp 2, last of pp 3"
+    assert "ranks are in" not in shown(tmp_path)
+
+
+def test_the_overlong_buffer_is_shown_where_a_loss_has_one(tmp_path: Path) -> None:
+    text = shown(tmp_path, "loss.sign.truncated={kind: soft_penalty, buffer_frac: 0.25}")
+    rows = [line.split() for line in text.splitlines()]
+    assert ["stage", "budget", "buffer", "longest", "bin"] in [row[:5] for row in rows]
+    assert ["hard", "128", "32", "135"] in [row[:4] for row in rows]
+    assert "buffer" not in shown(tmp_path)

@@ -54,7 +54,7 @@ def fake_stage(name: str, mode: StageMode) -> StagePlan:
         fingerprint="0",
         mode=mode,
         budget=FixedBudget(kind="fixed", tokens=64),
-        budgets=(BudgetPlan(64, 80, 2048, 25),),
+        budgets=(BudgetPlan(64, 80, 2048, 25, 0.0),),
         exit=StepsExit(kind="steps", steps=10),
         max_steps=10,
         data=DataOptions(),
