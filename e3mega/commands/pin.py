@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status."""
-    from e3mega.spec.pin import pinned_text, pins
+    from e3mega.spec.pin import pinned_text, pins, unpinned
     from e3mega.spec.resolve import find_spec, resolve_spec
 
     path = find_spec(options.spec)
@@ -28,7 +28,10 @@ def run(options: argparse.Namespace) -> int:
     found = pins(resolved.options, _hub_revision)
     folder = options.out.resolve().parent if options.out else Path.cwd()
     include = f"./{os.path.relpath(path.resolve(), folder)}"
-    text = pinned_text(include, resolved.options.name, found)
+    left_out = unpinned(resolved.options)
+    text = pinned_text(include, resolved.options.name, found, left_out)
+    for each in left_out:
+        print(f"not pinned, since it is not on this machine: {each}", file=sys.stderr)
     if options.out:
         options.out.write_text(text, encoding="utf-8")
         print(options.out)

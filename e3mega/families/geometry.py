@@ -2,8 +2,6 @@
 
 from enum import Enum
 
-from pydantic import Field
-
 from e3mega.families.rope import RopeScaling
 from e3mega.options import (
     NonNegative,
@@ -11,6 +9,7 @@ from e3mega.options import (
     Options,
     Positive,
     PositiveFloat,
+    Sha256,
     TokenCount,
 )
 
@@ -89,7 +88,7 @@ class ModelOptions(Options):
     """Number format of weights and activations."""
     hf_path: str | None = None
     """Folder of starting weights in Hugging Face format; null starts from random weights."""
-    hf_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    hf_sha256: Sha256 | None = None
     """Digest that the folder must have, as ``e3mega pin`` writes it; null accepts any."""
 
     def has_experts_in(self, layer: int) -> bool:

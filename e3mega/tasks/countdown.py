@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from e3mega.options import Fraction, Options, Positive, PositiveFloat
+from e3mega.options import Fraction, Options, Positive, PositiveFloat, Sha256
 
 
 class Half(Enum):
@@ -37,6 +37,8 @@ class CountdownOptions(Options):
     problems: str | None = None
     """File of graded problems as ``e3mega grade`` writes it, to train on these alone, under the
     slices it names; null for all."""
+    problems_sha256: Sha256 | None = None
+    """Checksum that the file of graded problems must have; null accepts any."""
     held_out_frac: Fraction = 0.35
     """Share of all problems kept for evaluation and never trained on."""
     trace_hit_frac: Fraction = 0.5

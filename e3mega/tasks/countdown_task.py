@@ -23,6 +23,7 @@ from e3mega.tasks.countdown_split import split_problems
 from e3mega.tasks.countdown_traces import TraceWriter
 from e3mega.tasks.countdown_verifier import CountdownVerifier
 from e3mega.tasks.interface import Attempt, Marks, Probe, Prompt, Trace
+from e3mega.tasks.pinned import check_pin
 from e3mega.tasks.shuffled_stream import ShuffledStream
 from e3mega.tasks.text_problems import TextProblem, read_problems
 from e3mega.tasks.word_tokenizer import WordTokenizer
@@ -43,7 +44,7 @@ class CountdownTask:
         self.end_token_ids = (self._tokenizer.id_of[END],)
         split = split_problems(options, seed)
         halves = (Half.EASY, Half.HARD) if options.half is Half.ALL else (options.half,)
-        self._graded = _graded(options.problems) if options.problems is not None else None
+        self._graded = _graded(options)
         self._training = [
             (half, problem)
             for half in halves
@@ -169,10 +170,15 @@ class CountdownTask:
         self._tokenizer.write(folder)
 
 
-def _graded(path: str) -> dict[tuple[tuple[int, ...], int], TextProblem]:
-    """The training problems of a graded file by their numbers, ascending, and target."""
+def _graded(
+    options: CountdownOptions,
+) -> dict[tuple[tuple[int, ...], int], TextProblem] | None:
+    """The training problems of the graded file by their numbers, ascending, and target."""
+    if options.problems is None:
+        return None
+    check_pin("task.problems", options.problems, options.problems_sha256)
     found: dict[tuple[tuple[int, ...], int], TextProblem] = {}
-    for problem in read_problems(path).training:
+    for problem in read_problems(options.problems).training:
         numbers, target = read_problem(problem.text)
         found[tuple(sorted(numbers)), target] = problem
     return found

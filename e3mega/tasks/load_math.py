@@ -3,7 +3,6 @@
 ``python -m e3mega.tasks.load_math SEED OUTPUT``, the options as JSON on stdin.
 """
 
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from e3mega.tasks.math import MathOptions
 from e3mega.tasks.math_layouts import LAYOUTS, Layout
+from e3mega.tasks.pinned import check_pin
 from e3mega.tasks.text_problems import ProblemSet, TextProblem, write_problems
 
 _FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
@@ -43,6 +43,7 @@ def load(options: MathOptions, seed: int) -> ProblemSet:
 
 def _problems(options: MathOptions, layout: Layout, source: str, split: str) -> list[TextProblem]:
     path = Path(source)
+    check_pin("task.source", source, options.sha256)
     # Local files hold one configuration; its rows are the split that is asked for.
     names = (None,) if path.exists() or not layout.configurations else layout.configurations
     return [
@@ -57,7 +58,6 @@ def _rows(options: MathOptions, source: str, path: Path, name: str | None, split
     import datasets
 
     if path.is_file():
-        _check(path, options.sha256)
         if path.suffix == ".arrow":
             return datasets.Dataset.from_file(str(path))
         if path.suffix not in _FORMATS:
@@ -69,12 +69,6 @@ def _rows(options: MathOptions, source: str, path: Path, name: str | None, split
     if path.is_dir() and (path / "state.json").exists():
         return datasets.load_from_disk(str(path))
     return datasets.load_dataset(source, name, split=split, revision=options.revision)
-
-
-def _check(path: Path, sha256: str | None) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise ValueError(f"{path}: its SHA-256 is {found}, task.sha256 asks for {sha256}")
 
 
 def _problem(row: dict[str, Any], layout: Layout, slice_name: str) -> TextProblem:

@@ -2,9 +2,7 @@ r"""Mathematics with answers in ``\boxed{}``: where its problems come from and h
 
 from typing import Literal
 
-from pydantic import Field
-
-from e3mega.options import NonNegative, TokenCount
+from e3mega.options import NonNegative, Sha256, TokenCount
 from e3mega.tasks.math_layouts import LayoutName
 from e3mega.tasks.text_options import GradingOptions, TextOptions
 
@@ -21,8 +19,8 @@ class MathOptions(TextOptions):
     layout's own hub name."""
     revision: str | None = None
     """Commit of the hub's repository; null takes its newest."""
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """Checksum that a source which is a file must have; null accepts any."""
+    sha256: Sha256 | None = None
+    """Checksum that a source which is a file or a folder must have; null accepts any."""
     split: str | None = None
     """Split that training problems come from; null for the layout's, none if it is a test set."""
     held_out_split: str | None = None

@@ -1,6 +1,6 @@
 """Options that all tasks of plain text share: where problems and traces come from, and limits."""
 
-from e3mega.options import Options, Positive, PositiveFloat, TokenCount
+from e3mega.options import Options, Positive, PositiveFloat, Sha256, TokenCount
 
 
 class GradingOptions(Options):
@@ -26,7 +26,11 @@ class TextOptions(Options):
     problems: str | None = None
     """File of graded problems as ``e3mega grade`` writes it, in place of the task's own; null for
     the task's own."""
+    problems_sha256: Sha256 | None = None
+    """Checksum that the file of graded problems must have; null accepts any."""
     traces: str | None = None
     """Parquet or JSON-lines file of recorded completions to train on; null for the task's own."""
+    traces_sha256: Sha256 | None = None
+    """Checksum that the file of completions must have; null accepts any."""
     trace_verdict_weight: PositiveFloat = 1.0
     """Loss weight of a verdict's token in supervised traces; others weigh 1."""

@@ -11,6 +11,7 @@ from e3mega.errors import E3Error
 from e3mega.tasks.failure import Failure
 from e3mega.tasks.grading_pool import GradingLimits, GradingPool
 from e3mega.tasks.interface import Attempt, Marks, Probe, Prompt, Trace
+from e3mega.tasks.pinned import check_pin
 from e3mega.tasks.recorded_traces import RecordedTrace, read_traces
 from e3mega.tasks.shuffled_stream import ShuffledStream
 from e3mega.tasks.text_form import TextAttempt, TextForm
@@ -58,6 +59,8 @@ class TextTask:
     def _problems(self) -> ProblemSet:
         """The problems whose prompts are short enough."""
         file = self._options.problems
+        if file is not None:
+            check_pin("task.problems", file, self._options.problems_sha256)
         found = self._form.problems() if file is None else read_problems(file)
         kept = ProblemSet(
             tuple(problem for problem in found.training if self._fits(problem)),
@@ -116,6 +119,7 @@ class TextTask:
     @cached_property
     def _traces(self) -> tuple[RecordedTrace, ...]:
         assert self._options.traces is not None, "the task has a file of traces"
+        check_pin("task.traces", self._options.traces, self._options.traces_sha256)
         return read_traces(self._options.traces)
 
     @cached_property
