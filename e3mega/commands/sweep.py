@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status."""
     from rich.console import Console
 
-    from e3mega.plan.paths import default_run_dir
+    from e3mega.plan.paths import default_run_dir, sweep_run_dir
     from e3mega.plan.show_sweep import print_sweep
     from e3mega.plan.sweep import expand_sweep
     from e3mega.spec.resolve import find_spec
@@ -56,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
     print("\nto run them all and compare them on one page, give --run; to run one by one:")
     for each in runs:
         print(f"  {_command(each)}")
+    whole = (str(sweep_run_dir(each.path)) for each in runs if not each.is_prefix)
+    print(f"  e3mega report {' '.join(whole)}")
     return 0
 
 

@@ -15,7 +15,7 @@ from e3mega.plan.sizes_text import size_text
 from e3mega.plan.stages import compile_stages
 from e3mega.plan.topology import num_learner_ranks
 from e3mega.spec.layout_rules import LAYOUT_RULES
-from e3mega.spec.origins import Composition, Key
+from e3mega.spec.origins import Composition, Key, dotted
 from e3mega.spec.schema.layout import Device, Recompute
 from e3mega.spec.schema.run import RunOptions
 
@@ -29,13 +29,29 @@ def misfits(
     stages: tuple[StagePlan, ...],
     server: ServerPlan,
 ) -> Iterator[Problem]:
-    """A problem for the learner and one for the servers, where they do not fit."""
-    yield from _learner_misfit(options, composition, stages)
+    """A problem for each grid of the learner and one for the servers, where they do not fit."""
+    for grid in dict.fromkeys(stage.learner for stage in stages):
+        alike = tuple(stage for stage in stages if stage.learner == grid)
+        own: Key = ("curriculum", "stages", alike[0].name, *_LEARNER)
+        key = _LEARNER if grid == options.layout.learner else own
+        yield from _learner_misfit(_narrowed(options, alike), composition, alike, key)
     yield from _server_misfit(options, composition, server)
 
 
+def _narrowed(options: RunOptions, stages: tuple[StagePlan, ...]) -> RunOptions:
+    """The run as if it had these stages alone, which have one grid: what is changed is theirs."""
+    curriculum = options.curriculum.model_copy(
+        update={
+            "order": tuple(stage.name for stage in stages),
+            "stages": {stage.name: options.curriculum.stages[stage.name] for stage in stages},
+        }
+    )
+    layout = options.layout.model_copy(update={"learner": stages[0].learner})
+    return options.model_copy(update={"curriculum": curriculum, "layout": layout})
+
+
 def _learner_misfit(
-    options: RunOptions, composition: Composition, stages: tuple[StagePlan, ...]
+    options: RunOptions, composition: Composition, stages: tuple[StagePlan, ...], key: Key
 ) -> Iterator[Problem]:
     row = device_row(options.layout.learner.device, options.estimates)
     room = usable_bytes(row, options.estimates)
@@ -53,8 +69,8 @@ def _learner_misfit(
     if not changes:
         fix = f"{size_text(over)} too much; use more ranks and recompute: full together"
     yield Problem(
-        where=str(composition.place(_LEARNER)),
-        key="layout.learner",
+        where=str(composition.place(key)),
+        key=dotted(key),
         got=f"{size_text(fullest.device_bytes)} on rank {fullest.place.world_rank} ({listed})",
         need=f"at most {size_text(room)} of a device ({row.name})",
         fix=fix,

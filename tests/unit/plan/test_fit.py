@@ -68,6 +68,20 @@ def test_every_change_that_is_proposed_makes_it_fit(tmp_path: Path) -> None:
         assert plan.estimates.ranks, change
 
 
+def test_a_stage_whose_own_grid_is_too_full_is_named(tmp_path: Path) -> None:
+    fits = ("layout.learner.tp=8", "layout.learner.dp=1", "layout.learner.sequence_parallel=true")
+    own = "curriculum.stages.hard.layout.learner"
+    narrow = (f"{own}.tp=1", f"{own}.dp=8", f"{own}.sequence_parallel=false")
+    assert checked_plan(resolved(tmp_path, RUN, sets=fits)).stages
+    problem = misfit(tmp_path, *fits, *narrow)
+    assert problem.key == own
+    assert "--set curriculum.stages.hard.layout.learner." in problem.where
+    change = re.findall(r"it fits with .*?tp: (\d+) \(with dp: (\d+)", problem.fix)[0]
+    assert int(change[0]) * int(change[1]) == 8
+    wider = (f"{own}.tp={change[0]}", f"{own}.dp={change[1]}", f"{own}.sequence_parallel=true")
+    assert checked_plan(resolved(tmp_path, RUN, sets=(*fits, *wider))).stages
+
+
 def test_what_only_fits_with_recomputation_is_proposed_with_it(tmp_path: Path) -> None:
     fix = misfit(tmp_path, "model.num_layers=120", "layout.learner.dp=64").fix
     assert "it fits with recompute: full and tp: " in fix

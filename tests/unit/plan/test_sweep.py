@@ -102,6 +102,7 @@ def test_the_command_prints_what_differs_and_what_it_costs(
     assert "warmup of 1" in text and "warmup of 2" in text
     assert "4 runs, and 2 of what they share: " in text and "with shared stages run once" in text
     assert text.count("e3mega run ") == 6 and text.count(" --from ") == 4
+    assert text.count("e3mega report ") == 1
 
 
 @pytest.mark.parametrize("axis", ["seed", "seed=1", "seed=[1", "=[1]"])
