@@ -12,7 +12,7 @@ import pytest
 from e3mega.objective.options import LossOptions
 from tests.loss_cases import computed
 from tests.loss_formulas import BUDGET, Case, random_case
-from tests.outside.folders import CHECKOUT, installed
+from tests.outside.folders import CHECKOUT, NotInstallableError, installed
 
 TRL = ["trl==1.16.0", "accelerate==1.15.0"]
 VERL = ["verl==0.9.1", "tensordict==0.15.3", "ray==2.60.0", "codetiming==1.4.0"]
@@ -164,7 +164,7 @@ def verl(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     cases = {name: outside_case(CASE, settings, []) for name, (settings, _) in VERL_LOSSES.items()}
     try:
         folder = installed("verl-0.9.1", VERL)
-    except subprocess.CalledProcessError as error:
+    except NotInstallableError as error:
         pytest.skip(f"verl cannot be installed here, so nothing is compared with it: {error}")
     return outside("verl_losses.py", folder, cases, tmp_path_factory.mktemp("verl"))
 

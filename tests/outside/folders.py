@@ -8,14 +8,21 @@ CHECKOUT = Path(__file__).parents[2]
 UV = CHECKOUT / ".uv" / "bin" / "uv"
 
 
+class NotInstallableError(Exception):
+    """The package index does not have these packages; says what the installer said."""
+
+
 def installed(name: str, requirements: list[str]) -> Path:
     """A folder with these packages and none of what they ask for, made once; for sys.path.
 
-    Raises CalledProcessError with the installer's words when the package index does not have them.
+    Raises NotInstallableError when the package index does not have them.
     """
     folder = CHECKOUT / ".outside" / name
     if not (folder / ".complete").exists():
-        command = [UV, "pip", "install", "--quiet", "--no-deps", "--python", sys.executable]
-        subprocess.run([*command, "--target", folder, *requirements], check=True, timeout=300)
+        command = [str(UV), "pip", "install", "--quiet", "--no-deps", "--python", sys.executable]
+        command += ["--target", str(folder), *requirements]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        if done.returncode:
+            raise NotInstallableError(f"{name}: {' '.join(done.stderr.split())[:400]}")
         (folder / ".complete").touch()
     return folder
