@@ -132,7 +132,8 @@ class References:
 
     def _read(self, name: str) -> Weights:
         folder, grid = self.paths.reference(name), self.learner.grid
-        folder = self.places.get(name, folder)
+        if not (folder / MANIFEST).exists():
+            folder = self.places.get(name, folder)
         problem = [""]
         if grid.is_main:
             try:
