@@ -97,7 +97,7 @@ def panel(title: str, axes: Axes) -> Panel:
     """The finished panel: SVG with theme colours, text kept as text, no fixed size."""
     axes.yaxis.set_label_coords(-0.135, 0.5)
     ticks = axes.yaxis.get_major_formatter().format_ticks(list(axes.get_yticks()))
-    if max(map(len, ticks), default=0) > 5:
+    if max(map(len, ticks), default=0) > 4:
         # Longer numbers would run into the axis' label.
         axes.tick_params(axis="y", labelsize=7.5)
     figure = axes.get_figure()
