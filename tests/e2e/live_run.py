@@ -130,12 +130,10 @@ class LiveRuns:
     def __init__(self) -> None:
         self._runs: list[LiveRun] = []
 
-    def start(self, run_dir: Path) -> LiveRun:
-        """`e3mega run` of the small spec."""
-        words = [word for value in SETTINGS for word in ("--set", value)]
-        return self._add(
-            LiveRun(run_dir, "run", "quickstart-small", "--run-dir", str(run_dir), *words)
-        )
+    def start(self, run_dir: Path, spec: str = "quickstart-small", *settings: str) -> LiveRun:
+        """`e3mega run` of the small spec, or of another with settings of its own."""
+        words = [word for value in settings or SETTINGS for word in ("--set", value)]
+        return self._add(LiveRun(run_dir, "run", spec, "--run-dir", str(run_dir), *words))
 
     def resume(self, run_dir: Path) -> LiveRun:
         """`e3mega resume`."""
