@@ -43,6 +43,8 @@ class FakeServer:
     restart_s: float | None = 0.0
     """How long a new process takes to start after one died; None if none is started."""
     num_started: int = 1
+    end: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process ends while nothing is asked of it."""
 
     async def wait_until_ready(self, deadline_s: float) -> None:
         """Ready at once at first, then when it was started again."""
@@ -51,9 +53,15 @@ class FakeServer:
         if self.restart_s is None and self.num_started > 1:
             raise TierError("it was not started again")
 
+    async def wait_until_gone(self) -> str:
+        """As its supervisor would tell it."""
+        await self.end.wait()
+        return "its process ended"
+
     def forget(self) -> int | None:
         """The next process has no weights."""
         self.num_started += 1
+        self.end = asyncio.Event()
         self.served = -1
         return self.num_started - 1
 

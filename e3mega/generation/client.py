@@ -12,6 +12,7 @@ import aiohttp
 
 from e3mega.errors import RefusedError, TierError
 from e3mega.rollout.records import Completion, FinishReason, GroupRequest, VersionSpan
+from e3mega.rollout.whole_file import text_if_there
 
 _POLL_S = 0.25
 _HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=10.0)
@@ -63,9 +64,9 @@ class GenerationClient:
 
     async def _why_not_ready(self) -> str:
         """What the server lacks, in words; empty, and its address known, when it answers."""
-        if not self._address_file.exists():
+        text = text_if_there(self._address_file)
+        if not text:
             return "it has not written its address"
-        text = self._address_file.read_text()
         if text == self._forgotten:
             return "it was lost and has not been started again"
         address = json.loads(text)
@@ -83,6 +84,17 @@ class GenerationClient:
             return f"{url}/health answers {status}"
         self._url, self._address = url, text
         return ""
+
+    async def wait_until_gone(self) -> str:
+        """Return when the process that answered has ended, with that in words.
+
+        Unblocked by its supervisor, which withdraws the address of a server that ended.
+        """
+        answered = self._address
+        assert answered, "only a server that answered can be gone"
+        while text_if_there(self._address_file) == answered:
+            await asyncio.sleep(_POLL_S)
+        return f"{self.name}: its process ended, says its supervisor"
 
     async def generate(self, request: GroupRequest) -> tuple[Completion, ...]:
         """All samples of one prompt in one request; sample k uses the seed plus k."""

@@ -9,6 +9,7 @@ import torch
 
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan
+from e3mega.rollout.whole_file import text_if_there
 
 if TYPE_CHECKING:
     from e3mega.weights.engines.shared_memory import SharedMemoryTrainerEngine, SyncReport
@@ -57,7 +58,7 @@ class Transfer:
             for _ in self._source:
                 pass
             return None
-        addresses = {replica: self._address(replica) for replica in servers}
+        addresses = {replica: text_if_there(self._paths.address(replica)) for replica in servers}
         absent = {replica for replica, text in addresses.items() if not text}
         lost = {replica: f"generation_{replica}: it has no address" for replica in absent}
         present = {replica: text for replica, text in addresses.items() if text}
@@ -102,11 +103,6 @@ class Transfer:
         )
         assert isinstance(engine, SharedMemoryTrainerEngine), "the info names the engine"
         return engine
-
-    def _address(self, replica: int) -> str:
-        """The text of the replica's address file; empty when there is none."""
-        path = self._paths.address(replica)
-        return path.read_text() if path.exists() else ""
 
 
 def _name(replica: int) -> str:

@@ -52,11 +52,15 @@ class TierSync:
             while True:
                 with self._jobs.timed("server_wait_s"):
                     await tier.wait_for_any()
+                answering = tier.answering()
+                losses = {replica.index: replica.is_lost for replica in answering}
                 with self._jobs.timed("sync_s"):
-                    replicas = await self._send(version, tier.answering())
+                    replicas = await self._send(version, answering)
                 with self._jobs.timed("canary_s"):
                     await self._score_canary(version, stage)
                     replicas = await self._check(version, replicas)
+                # A process that ended meanwhile may have passed its check before.
+                replicas = [r for r in replicas if not losses[r.index].is_set()]
                 if replicas:
                     break
             self.version = version
@@ -71,12 +75,13 @@ class TierSync:
         async with self._turn:
             if self.version is None or replica.state is not ReplicaState.READY:
                 return
+            is_lost = replica.is_lost
             async with jobs.learner_turn():
                 if jobs.learner_version != self.version:
                     return
                 replicas = await self._send(self.version, [replica], has_turn=True)
             self._pairs.pop(replica.index, None)
-            if await self._check(self.version, replicas):
+            if await self._check(self.version, replicas) and not is_lost.is_set():
                 await jobs.tier.admit(replica)
 
     async def _send(

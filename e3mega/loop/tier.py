@@ -24,6 +24,10 @@ class Server(Protocol):
         """Return when the server answers; raises TierError at the deadline."""
         ...
 
+    async def wait_until_gone(self) -> str:
+        """Return when the process that answers has ended, with that in words."""
+        ...
+
     async def generate(self, request: GroupRequest) -> tuple[Completion, ...]:
         """All samples of one prompt; raises TierError."""
         ...
@@ -82,7 +86,8 @@ class Tier:
         self._metrics = metrics
         self._start_deadline_s = start_deadline_s
         self._changed = asyncio.Condition()
-        self._starts: set[asyncio.Task[None]] = set()
+        self._watches: set[asyncio.Task[None]] = set()
+        """Tasks that wait for a replica's start, or for its end."""
         self._failure: E3Error | None = None
         self._last_loss = ""
         self.on_ready: Callable[[Replica], Awaitable[None]] | None = None
@@ -90,13 +95,13 @@ class Tier:
 
     def open(self) -> None:
         """Begin to wait for every server's start; later calls do nothing."""
-        if not self._starts:
+        if not self._watches:
             for replica in self.replicas:
                 self._await_start(replica)
 
     async def close(self) -> None:
-        """Give up waiting for servers, and close the connections."""
-        for task in self._starts:
+        """Give up watching the servers, and close the connections."""
+        for task in self._watches:
             task.cancel()
         for replica in self.replicas:
             await replica.server.close()
@@ -177,8 +182,13 @@ class Tier:
             loss.cancel()
 
     def _await_start(self, replica: Replica) -> None:
-        task = asyncio.create_task(self._start(replica))
-        self._starts.add(task)
+        self._watches.add(asyncio.create_task(self._start(replica)))
+
+    async def _watch(self, replica: Replica, is_lost: asyncio.Event) -> None:
+        """Lose the replica when its process ends, though nothing may be asked of it then."""
+        reason = await replica.server.wait_until_gone()
+        if not is_lost.is_set():
+            self.lose(replica, reason)
 
     async def _start(self, replica: Replica) -> None:
         """Wait until the replica answers, however often its process is started."""
@@ -192,6 +202,7 @@ class Tier:
             except TierError as error:
                 self._note_loss(replica, str(error), None)
         replica.state = ReplicaState.READY
+        self._watches.add(asyncio.create_task(self._watch(replica, replica.is_lost)))
         await self._notify()
         if self.on_ready is not None:
             try:

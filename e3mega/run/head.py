@@ -49,7 +49,7 @@ class Head:
         """Why the loop was asked to leave, and when it must have left."""
         self._watchdog = Watchdog(paths, plan.cluster.progress_deadline_s)
         self._events = MetricsWriter(paths.metrics("supervisor"))
-        self._care = ServerCare(plan, jobs, self._events)
+        self._care = ServerCare(plan, paths, jobs, self._events)
         self._tail = MetricsTail(paths.metrics("loop"))
         self._progress = Progress(plan)
         self._servers = StartingServers(
@@ -67,7 +67,7 @@ class Head:
             asked = self._asked_to_end(signals, parent)
             if asked is not None:
                 return asked
-            if self._care.restart_ended(self._states(), self.attempt):
+            if self._care.tend(self._states(), self.attempt):
                 continue
             states = self._states()
             verdict, names = judge([report.state() for report in states])

@@ -25,7 +25,7 @@ class Member:
         self._jobs = jobs
         self._attempt = -1
         self._events = MetricsWriter(paths.metrics(f"supervisor_{station.node}"))
-        self._care = ServerCare(plan, jobs, self._events)
+        self._care = ServerCare(plan, paths, jobs, self._events)
         self._tail = MetricsTail(paths.metrics("loop"))
         for _ in self._tail.new_events():
             pass
@@ -50,7 +50,7 @@ class Member:
             for event in self._tail.new_events():
                 self._care.observe(event)
             states = self._jobs.reports()
-            self._care.restart_ended(states, self._attempt)
+            self._care.tend(states, self._attempt)
             reason, is_stated = self._reason(states)
             self._station.beat(self._attempt, states, reason=reason, is_stated=is_stated)
             board.report(0)

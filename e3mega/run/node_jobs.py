@@ -96,6 +96,14 @@ class NodeJobs:
             fresh = _Job(job.plan, self._start(job.plan, attempt), restarts=job.restarts + 1)
             self._jobs[job.plan.name] = fresh
 
+    def clear(self, name: str) -> None:
+        """End what is left of a job that ended.
+
+        The processes that a killed vLLM server forked would keep its memory and its port, so that
+        whoever asks it would wait for an answer instead of being refused.
+        """
+        self._jobs[name].end()
+
     def restart_server(self, name: str, attempt: int) -> None:
         """Start a server that ended again."""
         job = self._jobs[name]

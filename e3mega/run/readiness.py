@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from e3mega.rollout.whole_file import text_if_there
+
 _CONNECT_TIMEOUT_S = 0.2
 
 
@@ -26,9 +28,10 @@ class StartingServers:
 
 def _answers(address_file: Path) -> bool:
     """Whether a server listens where the file says; it is bound long before it listens."""
-    if not address_file.exists():
+    text = text_if_there(address_file)
+    if not text:
         return False
-    address = json.loads(address_file.read_text(encoding="utf-8"))
+    address = json.loads(text)
     try:
         connection = socket.create_connection(
             (address["host"], address["port"]), timeout=_CONNECT_TIMEOUT_S

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -55,34 +57,37 @@ def kill_server(command: subprocess.Popen[str], run_dir: Path, count: int, seed:
     """Kill the second server so often, each time at a random moment in which it serves."""
     chance = random.Random(seed)
     killed = 0
-    while killed < count and command.poll() is None:
-        serves = len(events(run_dir, "canary")) > 0
-        joined = len(events(run_dir, "server_joined")) + len(events(run_dir, "sync"))
-        pid = server_pid(run_dir, "generation_1") if serves else None
-        if pid is None or joined == 0:
-            time.sleep(0.1)
-            continue
+    while killed < count:
         lost = len(events(run_dir, "server_lost"))
+        _wait_until(command, lambda: _serves(run_dir), "the second server serves")
         time.sleep(chance.uniform(0.0, 3.0))
-        if command.poll() is None and server_pid(run_dir, "generation_1") == pid:
-            os.kill(pid, signal.SIGKILL)
-            killed += 1
-        deadline = time.monotonic() + 60
-        while command.poll() is None and len(events(run_dir, "server_lost")) == lost:
-            assert time.monotonic() < deadline, "the loop does not notice"
-            time.sleep(0.1)
-        _wait_for_join(command, run_dir, lost)
+        pid = server_pid(run_dir, "generation_1")
+        assert pid is not None, "only this test ends it"
+        os.kill(pid, signal.SIGKILL)
+        killed += 1
+        noticed = partial(_has_more, run_dir, lost)
+        _wait_until(command, noticed, "the loop notices that the second server was killed")
     return killed
 
 
-def _wait_for_join(command: subprocess.Popen[str], run_dir: Path, lost: int) -> None:
-    """Wait until the killed server serves again, or the run has ended."""
-    while command.poll() is None:
-        newest = [e for e in events(run_dir, "canary") if e["server"] == 1]
-        since = events(run_dir, "server_lost")[lost:]
-        if since and newest and float(str(newest[-1]["time"])) > float(str(since[-1]["time"])):
-            return
-        time.sleep(0.2)
+def _has_more(run_dir: Path, lost: int) -> bool:
+    return len(events(run_dir, "server_lost")) > lost
+
+
+def _serves(run_dir: Path) -> bool:
+    """Whether the second server passed the canary since it was last lost."""
+    checked = [float(str(e["time"])) for e in events(run_dir, "canary") if e["server"] == 1]
+    lost = [float(str(e["time"])) for e in events(run_dir, "server_lost")]
+    return bool(checked) and (not lost or checked[-1] > lost[-1])
+
+
+def _wait_until(command: subprocess.Popen[str], condition: Callable[[], bool], what: str) -> None:
+    """The deadline is long, for the machine may be busy; the run must not end meanwhile."""
+    deadline = time.monotonic() + 600
+    while not condition():
+        assert command.poll() is None, f"the run ended before {what}"
+        assert time.monotonic() < deadline, f"not within 600 s: {what}"
+        time.sleep(0.1)
 
 
 def assert_whole(run_dir: Path) -> None:

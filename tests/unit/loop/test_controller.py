@@ -17,7 +17,7 @@ from e3mega.plan.compile import compile_plan
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan
 from e3mega.rollout.batch_file import read_batch
-from e3mega.rollout.records import CommandKind
+from e3mega.rollout.records import Command, CommandKind, Reply
 from e3mega.spec.resolve import find_spec, resolve_spec
 from e3mega.tasks.countdown_task import CountdownTask
 from tests.fakes import FakeLearner, FakeServer, Killed, newest_state
@@ -200,6 +200,28 @@ def test_a_server_that_dies_and_comes_again_changes_no_batch(
     assert [event["server"] for event in lost] == [1] * len(fail_at)
     if max_lag == 0:
         assert events(tmp_path / "faulty", "server_joined")
+
+
+def test_a_server_that_ends_while_nothing_is_asked_of_it_is_missed(tmp_path: Path) -> None:
+    """Its end comes while the learner trains, before the next request could fail."""
+    plan = small_plan()
+    whole, _ = make_jobs(plan, tmp_path / "whole", num_servers=2)
+    run(whole)
+    jobs, learner = make_jobs(plan, tmp_path / "faulty", num_servers=2)
+
+    class Deadly(FakeLearner):
+        def _train(self, command: Command) -> Reply:
+            if command.stage == "easy":
+                self.servers[1].end.set()
+            return super()._train(command)
+
+    jobs.learner = Deadly(learner.paths, learner.servers)
+    state = run(jobs)
+    assert batches(tmp_path / "faulty") == batches(tmp_path / "whole")
+    assert state.ledger.prompts_redrawn == 0
+    lost = events(tmp_path / "faulty", "server_lost")
+    assert lost and {(e["server"], e["reason"]) for e in lost} == {(1, "its process ended")}
+    assert events(tmp_path / "faulty", "server_joined")
 
 
 def test_a_server_that_takes_no_sync_is_left_out_until_it_starts_again(tmp_path: Path) -> None:

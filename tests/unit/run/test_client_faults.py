@@ -26,7 +26,13 @@ def request() -> GroupRequest:
     return GroupRequest(0, Prompt("1 2 : 3", (1, 2), "easy"), 1, 8, 1.0, 1.0, 0, 5, 0)
 
 
-async def ask(tmp_path: Path, generate: Handler, *, health: int = 200) -> object:
+async def ask(
+    tmp_path: Path,
+    generate: Handler,
+    *,
+    health: int = 200,
+    work: Callable[[GenerationClient], Awaitable[object]] = lambda it: it.generate(request()),
+) -> object:
     """Ask a server that answers so, as the loop would."""
 
     async def healthy(_request: web.Request) -> web.Response:
@@ -47,7 +53,7 @@ async def ask(tmp_path: Path, generate: Handler, *, health: int = 200) -> object
     client = GenerationClient(address_file=address, key="k", end_token_ids=(3,), deadline_s=0.5)
     try:
         await client.wait_until_ready(2.0)
-        return await client.generate(request())
+        return await work(client)
     finally:
         await client.close()
         await runner.cleanup()
@@ -88,6 +94,21 @@ def test_a_request_that_is_wrong_is_not_sent_to_another_server(tmp_path: Path) -
 
     with pytest.raises(RefusedError, match="the prompt is too long"):
         asyncio.run(ask(tmp_path, refuse))
+
+
+def test_a_server_whose_address_is_withdrawn_is_gone(tmp_path: Path) -> None:
+    async def withdraw(client: GenerationClient) -> str:
+        gone = asyncio.create_task(client.wait_until_gone())
+        await asyncio.sleep(0.3)
+        assert not gone.done()
+        RunPaths(tmp_path).address(0).unlink()
+        return await gone
+
+    async def answers(_request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    words = asyncio.run(ask(tmp_path, answers, work=withdraw))
+    assert words == "generation_0: its process ended, says its supervisor"
 
 
 def test_a_wrong_key_is_told_at_once(tmp_path: Path) -> None:

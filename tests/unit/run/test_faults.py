@@ -1,5 +1,6 @@
 """Faults of processes and machines on runs of small scripts: what is told, what goes on."""
 
+import json
 import os
 import signal
 import subprocess
@@ -52,6 +53,46 @@ def test_a_server_that_dies_too_often_ends_the_run(started: Started) -> None:
 
 def test_one_dead_server_of_two_does_not_stop_the_run(started: Started) -> None:
     scripts = {**TWO_SERVERS, "generation_1": DIES, "learner": LEAVES, "loop": "time.sleep(2)\n"}
+    command = started.run(planned(scripts))
+    finish(command)
+    assert command.returncode == 0
+
+
+def test_the_address_of_a_server_that_ended_is_withdrawn(started: Started) -> None:
+    """From that the loop learns of its end, though it asks it nothing."""
+    path = "run_dir / 'addresses' / 'generation_1.json'"
+    address = json.dumps({"host": "127.0.0.1", "port": 9, "pid": 0})
+    server = f"({path}).parent.mkdir(exist_ok=True)\n({path}).write_text('{address}')\n"
+    server += f"while not (run_dir / 'seen').exists(): time.sleep(0.02)\n{DIES}"
+    loop = (
+        f"while not ({path}).exists(): time.sleep(0.02)\n"
+        "(run_dir / 'seen').touch()\n"
+        f"while ({path}).exists(): time.sleep(0.02)\n"
+    )
+    command = started.run(
+        planned({**TWO_SERVERS, "generation_1": server, "learner": LEAVES, "loop": loop})
+    )
+    lines = finish(command)
+    assert command.returncode == 0, lines
+    assert not started.paths.address(1).exists()
+    (reason,) = told(started.run_dir, "server_ended")
+    assert reason.startswith("job generation_1 was killed by SIGKILL")
+
+
+def test_what_a_killed_server_forked_does_not_outlive_it(started: Started) -> None:
+    """It would hold the server's port: who asks then waits instead of being refused."""
+    fork = (
+        "if os.fork() == 0:\n"
+        "    (run_dir / 'child').write_text(str(os.getpid()))\n"
+        "    while True: time.sleep(1)\n"
+    )
+    server = f"{fork}time.sleep(5)\n{DIES}"
+    loop = (
+        "import psutil\nwhile not (run_dir / 'child').exists(): time.sleep(0.02)\n"
+        "pid = int((run_dir / 'child').read_text())\n"
+        "while psutil.pid_exists(pid): time.sleep(0.02)\n"
+    )
+    scripts = {**TWO_SERVERS, "generation_1": server, "learner": LEAVES, "loop": loop}
     command = started.run(planned(scripts))
     finish(command)
     assert command.returncode == 0
