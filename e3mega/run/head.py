@@ -4,7 +4,6 @@ Consumes: the jobs' states on every node, the loop's events, signals, a request 
 Produces: orders to the other nodes, attempts.jsonl, what a person sees.
 """
 
-import os
 import signal
 import time
 
@@ -60,11 +59,10 @@ class Head:
 
     def watch(self, display: Display, signals: list[int]) -> Ending:
         """Show the run until it is done, fails, or has to leave."""
-        parent = os.getppid()
         while True:
             self.show(display)
             self._station.beat(self.attempt, self._jobs.reports())
-            asked = self._asked_to_end(signals, parent)
+            asked = self._asked_to_end(signals)
             if asked is not None:
                 return asked
             if self._care.tend(self._states(), self.attempt):
@@ -105,13 +103,13 @@ class Head:
                 found |= {job.name: job for job in report.jobs}
         return [found.get(job.name, _not_started(job)) for job in self._plan.jobs]
 
-    def _asked_to_end(self, signals: list[int], parent: int) -> Ending | None:
+    def _asked_to_end(self, signals: list[int]) -> Ending | None:
         """The ending that a signal or a person's request asks for, if it is time for it."""
         hard = [number for number in signals if number != signal.SIGUSR1]
         if hard:
             name = signal.Signals(hard[0]).name
             words = {"SIGINT": "stopped by Ctrl-C"}.get(name, f"stopped by {name}")
-            if parent_is_gone(parent):
+            if parent_is_gone(self._station.parent):
                 words = "stopped because the e3mega command was killed"
             return Ending(words, end_by_signal(hard[0]))
         if signals and self._leave is None:

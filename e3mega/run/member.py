@@ -1,6 +1,5 @@
 """The supervisor of a node other than 0: runs its jobs as node 0 orders, and reports them."""
 
-import os
 import signal
 import time
 
@@ -32,14 +31,13 @@ class Member:
 
     def watch(self, signals: list[int]) -> Ending:
         """Run the node's jobs until node 0 says that the run ends, or is silent."""
-        parent = os.getppid()
         board, cluster = self._station.board, self._plan.cluster
         while True:
             # A signal to leave at a checkpoint is node 0's business.
             hard = [number for number in signals if number != signal.SIGUSR1]
             if hard:
                 return Ending(f"stopped by {signal.Signals(hard[0]).name}", end_by_signal(hard[0]))
-            if parent_is_gone(parent):
+            if parent_is_gone(self._station.parent):
                 return Ending("stopped because its command was killed", 1)
             order = board.order()
             assert order is not None, "a member starts after the first order"

@@ -21,6 +21,9 @@ class Station:
     def __init__(self, paths: RunPaths, *, node: int, launch: str) -> None:
         self.board = Board(paths, launch)
         self.node = node
+        self.parent = os.getppid()
+        """The command that guards this supervisor; asked for before any job starts, so that its
+        end is noticed whenever it comes."""
         self._paths = paths
         self._launch = launch
         self._beat = 0
