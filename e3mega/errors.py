@@ -1,5 +1,7 @@
 """The exceptions that a person can mend, each with where, what and how to mend it."""
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -63,3 +65,20 @@ class RecordError(E3Error):
 
 class ModelError(E3Error):
     """A Hugging Face model is not supported, or is not the one that the spec describes."""
+
+
+@contextmanager
+def boundary(
+    kind: type[E3Error], doing: str, *, words: Callable[[Exception], str] = str
+) -> Generator[None]:
+    """Turn whatever the code of others raises within the block into one error of ours.
+
+    Its message is ``doing``, a colon and the ``words`` of what was raised. Errors of ours and
+    MemoryError pass as they are.
+    """
+    try:
+        yield
+    except (E3Error, MemoryError):
+        raise
+    except Exception as error:
+        raise kind(f"{doing}: {words(error)}") from error

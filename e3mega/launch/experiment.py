@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from e3mega.errors import JobError
+from e3mega.errors import JobError, boundary
 from e3mega.launch.executors import executors_of, load_nemo_run, script_of
 from e3mega.launch.profile import ChainKind, Kind, SiteProfile
 from e3mega.plan.paths import RunPaths
@@ -54,14 +54,15 @@ def submit(launches: Sequence[Launch], profile: SiteProfile) -> dict[str, str]:
     home = RunPaths(launches[0].run_dir).launches
     home.mkdir(parents=True, exist_ok=True)
     with _experiment(launches, profile, home) as experiment:
-        try:
+        with boundary(JobError, "the scheduler took no job", words=_said):
             experiment.run(detach=profile.options.kind is not Kind.LOCAL)
-        except Exception as error:
-            # nemo-run and what it calls raise whatever they like; nothing is submitted then.
-            result = getattr(error, "result", None)
-            said = getattr(result, "stderr", "").strip() or str(error)
-            raise JobError(f"the scheduler took no job: {said}") from error
         return {job.id: _handle(job) for job in experiment.jobs}
+
+
+def _said(error: Exception) -> str:
+    """What the command that nemo-run called printed, if it was one that failed."""
+    printed = getattr(getattr(error, "result", None), "stderr", "")
+    return printed.strip() or str(error)
 
 
 def _handle(job: Any) -> str:

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from e3mega.errors import RecordError, boundary
+
 Grader = Callable[[str, str], tuple[float, str]]
 
 _PR_SET_PDEATHSIG = 1
@@ -81,13 +83,14 @@ def fence(memory_limit_bytes: int) -> None:
 def graded(grade: Grader, truth: str, answer: str) -> tuple[float, str]:
     """Score and failure; the failures are the values of ``failure.Failure``."""
     try:
-        return grade(truth, answer)
+        # What a model wrote may break a grader in any way; the answer is what is at fault.
+        with boundary(RecordError, "the answer breaks the grader"):
+            return grade(truth, answer)
     except MemoryError:
         return 0.0, "memory"
     except ForbiddenError:
         return 0.0, "forbidden"
-    # What a model wrote may break a grader in any way; the answer is what is at fault.
-    except Exception:
+    except RecordError:
         return 0.0, "crash"
 
 

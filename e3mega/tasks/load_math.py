@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from e3mega.errors import E3Error, RecordError, boundary
 from e3mega.tasks.math import MathOptions
 from e3mega.tasks.math_layouts import LAYOUTS, Layout
 from e3mega.tasks.pinned import check_pin
@@ -85,14 +86,19 @@ def _problem(row: dict[str, Any], layout: Layout, slice_name: str) -> TextProble
     return TextProblem(text, str(row.get("slice") or slice_name))
 
 
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def main(argv: list[str]) -> int:
     """Write the problems; the reason of a failure is the last line on stderr."""
     options = MathOptions.model_validate_json(sys.stdin.read())
     try:
-        problems = load(options, int(argv[0]))
-    # Whatever datasets, its network or a user's file raise has one meaning here: it cannot be read.
-    except Exception as error:
-        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        # Whatever datasets, its network or a user's file raise means that it cannot be read.
+        with boundary(RecordError, "the problems cannot be read", words=_words):
+            problems = load(options, int(argv[0]))
+    except E3Error as error:
+        print(error, file=sys.stderr)
         return 1
     write_problems(Path(argv[1]), problems)
     return 0

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from e3mega.errors import TierError, boundary
 from e3mega.vllm_plugin import guard
 from e3mega.vllm_plugin.die_with_parent import die_with_parent
 
@@ -70,11 +71,12 @@ def main(argv: list[str]) -> None:
     if start == "fast":
         fork_instead_of_spawn()
     try:
-        uvloop.run(serve(arguments, Path(address_file)))
-    except Exception as error:
+        with boundary(TierError, f"vLLM's {start} start failed"):
+            uvloop.run(serve(arguments, Path(address_file)))
+    except TierError as error:
         if start != "fast" or time.monotonic() - began > 120:
             raise
-        print(f"fast start failed ({error}); starting as vLLM does", file=sys.stderr, flush=True)
+        print(f"{error}; starting as vLLM does", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", "e3mega.vllm_plugin.main"]
         os.execv(sys.executable, [*command, key_file, address_file, "stock", *arguments])
 

@@ -52,6 +52,17 @@ def test_a_file_is_small_and_flat(path: Path) -> None:
             assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, node.name
 
 
+@pytest.mark.parametrize("path", PACKAGE, ids=name)
+def test_only_the_boundary_catches_everything(path: Path) -> None:
+    """What catches BaseException to tidy up raises it again."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for handler in (node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)):
+        caught = "" if handler.type is None else ast.unparse(handler.type)
+        is_broad = handler.type is None or caught in ("Exception", "BaseException")
+        raises = isinstance(handler.body[-1], ast.Raise) and handler.body[-1].exc is None
+        assert not is_broad or raises or path.name == "errors.py", f"line {handler.lineno}"
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_a_file_has_a_name_and_says_what_it_is_for(path: Path) -> None:
     assert path.stem not in VAGUE
