@@ -32,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run them on this machine, one after the other; given again, go on where it ended",
     )
+    parser.add_argument(
+        "--on",
+        metavar="PROFILE",
+        help="show how a site's scheduler would get them, as one experiment; see e3mega launch",
+    )
+    parser.add_argument("--apply", action="store_true", help="with --on: submit them")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,6 +59,12 @@ def run(options: argparse.Namespace) -> int:
         from e3mega.run.sweep import run_sweep
 
         return run_sweep(runs, folder, Console())
+    if options.on:
+        from e3mega.launch.profile import find_profile, read_profile
+        from e3mega.launch.sweep import launch_sweep
+
+        profile = read_profile(find_profile(options.on))
+        return launch_sweep(runs, folder, profile, is_applied=options.apply)
     print("\nto run them all and compare them on one page, give --run; to run one by one:")
     for each in runs:
         print(f"  {_command(each)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from e3mega.errors import E3Error
-from e3mega.launch.experiment import Launch, render, submit
+from e3mega.launch.experiment import Launch, Order, job_name, render, submit
 from e3mega.launch.profile import Kind, SiteProfile, find_profile, read_profile
 from e3mega.launch.record import LaunchRecord, read_record, write_record
 from e3mega.plan.compile import checked_plan
@@ -76,21 +76,39 @@ def _show(plan: Plan, launch: Launch, profile: SiteProfile) -> None:
         node = nodes[place.world_rank // per_node]
         grid = f"tp {place.tp_rank}, cp {place.cp_rank}, dp {place.dp_rank}, pp {place.pp_rank}"
         console.print(f"  rank {place.world_rank}: node {node}, {grid}", highlight=False)
-    for rendered in render([launch], profile):
+    show_scripts(_order_of(launch), profile, console)
+    print(f"a dry run; with --apply it would be submitted with the folder {launch.run_dir}")
+
+
+def show_scripts(order: Order, profile: SiteProfile, console: Console) -> None:
+    """Print what nemo-run would submit."""
+    for rendered in render(order, profile):
         console.print(f"\n== {rendered.name}, by {profile.path}", highlight=False)
         print(rendered.text)
-    print(f"a dry run; with --apply it would be submitted with the folder {launch.run_dir}")
+
+
+def submit_recorded(order: Order, profile: SiteProfile) -> None:
+    """Submit, and keep with every run how it was launched."""
+    site = str(profile.path.resolve())
+    # The record is there before a job can end.
+    for launch in order.launches:
+        write_record(RunPaths(launch.run_dir), LaunchRecord(site, launch.name, ()))
+    handles = submit(order, profile)
+    for launch in order.launches:
+        names = (job_name(launch.run_dir, number) for number in range(len(handles)))
+        own = tuple(handles[name] for name in names if name in handles)
+        write_record(RunPaths(launch.run_dir), LaunchRecord(site, launch.name, own))
+    for name, handle in handles.items():
+        print(f"submitted {name}: {handle}")
+
+
+def _order_of(launch: Launch) -> Order:
+    return Order(launch.plan.name, (launch,), RunPaths(launch.run_dir).launches)
 
 
 def _submit(launch: Launch, profile: SiteProfile) -> int:
     paths = RunPaths(launch.run_dir)
-    # The record is there before a job can end.
-    write_record(paths, LaunchRecord(str(profile.path.resolve()), launch.name, ()))
-    handles = submit([launch], profile)
-    record = LaunchRecord(str(profile.path.resolve()), launch.name, tuple(handles.values()))
-    write_record(paths, record)
-    for name, handle in handles.items():
-        print(f"submitted {name}: {handle}")
+    submit_recorded(_order_of(launch), profile)
     if profile.options.kind is Kind.LOCAL:
         attempts = read_attempts(paths.exit_reason)
         return attempts[-1].exit or 0 if attempts else E3Error.exit_code

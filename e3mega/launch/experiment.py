@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -13,7 +13,6 @@ from typing import Any
 from e3mega.errors import JobError, boundary
 from e3mega.launch.executors import executors_of, load_nemo_run, script_of
 from e3mega.launch.profile import ChainKind, Kind, SiteProfile
-from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan
 
 
@@ -25,6 +24,8 @@ class Launch:
     run_dir: Path
     name: str
     """Names the launch; processes of another launch of the run do not heed its orders."""
+    source: Path | None = None
+    """Folder of the run, launched with it, that has to end before this one begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +36,37 @@ class Rendered:
     text: str
 
 
-def render(launches: Sequence[Launch], profile: SiteProfile) -> list[Rendered]:
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What goes to the scheduler at once. Example: ``Order("a", (launch,), Path("a/launches"))``.
+
+    A run comes after the one that it begins behind.
+    """
+
+    title: str
+    launches: tuple[Launch, ...]
+    home: Path
+    """Where nemo-run keeps what it writes."""
+
+
+def render(order: Order, profile: SiteProfile) -> list[Rendered]:
     """The scripts or manifests of every job, as nemo-run would submit them; leaves nothing."""
     with tempfile.TemporaryDirectory() as scratch:
-        with _experiment(launches, profile, Path(scratch)) as experiment:
+        with _experiment(order, profile, Path(scratch)) as experiment:
             experiment.dryrun(log=False, exist_ok=True, delete_exp_dir=False)
             texts = _texts(experiment, profile, Path(scratch))
-        home = str(RunPaths(launches[0].run_dir).launches)
+        home = str(order.home)
         return [Rendered(text.name, text.text.replace(scratch, home)) for text in texts]
 
 
-def submit(launches: Sequence[Launch], profile: SiteProfile) -> dict[str, str]:
+def submit(order: Order, profile: SiteProfile) -> dict[str, str]:
     """Hand every job to the scheduler; its handles by the jobs' names.
 
     The local executor has nobody to hand over to: this returns when the runs have ended. Raises
     JobError with what the scheduler said.
     """
-    home = RunPaths(launches[0].run_dir).launches
-    home.mkdir(parents=True, exist_ok=True)
-    with _experiment(launches, profile, home) as experiment:
+    order.home.mkdir(parents=True, exist_ok=True)
+    with _experiment(order, profile, order.home) as experiment:
         with boundary(JobError, "the scheduler took no job", words=_said):
             experiment.run(detach=profile.options.kind is not Kind.LOCAL)
         return {job.id: _handle(job) for job in experiment.jobs}
@@ -71,13 +84,13 @@ def _handle(job: Any) -> str:
 
 
 @contextmanager
-def _experiment(launches: Sequence[Launch], profile: SiteProfile, home: Path) -> Iterator[Any]:
+def _experiment(order: Order, profile: SiteProfile, home: Path) -> Iterator[Any]:
     """An experiment with the tasks of every launch; nemo-run keeps its files under ``home``."""
     nemo_run = load_nemo_run(home)
     said = StringIO()
     with redirect_stdout(said), redirect_stderr(said), _no_input():
         experiment = nemo_run.Experiment(
-            launches[0].plan.name,
+            order.title,
             base_dir=str(home),
             log_level="ERROR",
             clean_mode=True,
@@ -86,8 +99,10 @@ def _experiment(launches: Sequence[Launch], profile: SiteProfile, home: Path) ->
             serialize_metadata_for_scripts=False,
         )
         with experiment:
-            for launch in launches:
-                _add(experiment, launch, profile, home)
+            last: dict[Path, str] = {}
+            for launch in order.launches:
+                before = None if launch.source is None else last[launch.source]
+                last[launch.run_dir] = _add(experiment, launch, profile, home, before)
             yield experiment
 
 
@@ -103,11 +118,20 @@ def _no_input() -> Iterator[None]:
             sys.stdin = former
 
 
-def _add(experiment: Any, launch: Launch, profile: SiteProfile, home: Path) -> None:
-    """The launch's jobs: one, or a chain of which each waits for the one before."""
+def job_name(run_dir: Path, number: int) -> str:
+    """How the scheduler calls a job of a run, which may be a chain of them."""
+    return f"{run_dir.name}-{number}"
+
+
+def _add(
+    experiment: Any, launch: Launch, profile: SiteProfile, home: Path, before: str | None
+) -> str:
+    """The launch's jobs: one, or a chain of which each waits for the one before; the last's name.
+
+    The first waits for ``before``.
+    """
     chain = profile.options.chain
     is_chain = chain is not None and chain.kind is ChainKind.DEPENDENT
-    before: str | None = None
     for number in range(chain.jobs if is_chain and chain is not None else 1):
         executors = executors_of(launch.plan, profile, home, is_continued=before is not None)
         scripts = [
@@ -121,7 +145,7 @@ def _add(experiment: Any, launch: Launch, profile: SiteProfile, home: Path) -> N
             )
             for executor in executors
         ]
-        name = f"{launch.run_dir.name}-{number}"
+        name = job_name(launch.run_dir, number)
         is_group = len(executors) > 1
         before = experiment.add(
             scripts if is_group else scripts[0],
@@ -129,6 +153,8 @@ def _add(experiment: Any, launch: Launch, profile: SiteProfile, home: Path) -> N
             name=name,
             dependencies=[before] if before else None,
         )
+    assert before is not None, "a chain has a job"
+    return before
 
 
 def _texts(experiment: Any, profile: SiteProfile, scratch: Path) -> list[Rendered]:

@@ -201,6 +201,11 @@ class RunPaths:
         return self.run_dir / "launches"
 
     @property
+    def begins_behind(self) -> Path:
+        """Folder of the run behind whose stages a launched run begins; gone when it has begun."""
+        return self.run_dir / "begins_behind"
+
+    @property
     def launch_record(self) -> Path:
         """How the run was last launched."""
         return self.run_dir / "launch.json"

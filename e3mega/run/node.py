@@ -13,6 +13,7 @@ from e3mega.errors import E3Error
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import LEFT_STATUS
 from e3mega.run.attempts import Attempt, read_attempts
+from e3mega.run.begin_behind import begin_behind
 from e3mega.run.board import Board
 from e3mega.run.ending import complain
 from e3mega.run.folder import open_folder, take_lock
@@ -43,6 +44,14 @@ def run_node(options: argparse.Namespace) -> int:
                 Board(paths, launch).give_order(attempt=-1, ending=why_not, exit_code=status)
                 complain(f"e3mega: {why_not}")
                 return status
+        try:
+            begin_behind(paths)
+        except E3Error as error:
+            # The other nodes wait for an order.
+            Board(paths, launch).give_order(
+                attempt=-1, ending=str(error), exit_code=error.exit_code
+            )
+            raise
         return run_supervisor(paths, node, launch, passed, keep_open=(lock,))
     finally:
         os.close(lock)

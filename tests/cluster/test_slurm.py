@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,30 @@ def test_a_cancelled_job_is_resumed_to_the_same_weights(
     e3mega("resume", str(run_dir), environment=slurm.environment)
     wait_for(lambda: is_finished(run_dir), run_dir)
     assert_same_weights(run_dir, finished.run.paths.run_dir)
+
+
+@pytest.mark.slow
+def test_a_sweep_is_one_experiment_that_trains_shared_stages_once(
+    slurm: LocalSlurm, tmp_path: Path
+) -> None:
+    site, out = tmp_path / "site.yaml", tmp_path / "sweep"
+    site.write_text('kind: slurm\nexecutor: {account: lab, partition: batch, time: "00:30:00"}\n')
+    axes = ("--fragments", "loss=[loss/grpo, loss/grpo_mask]", "--out", str(out))
+    words = ("sweep", "quickstart-small", *axes, "--on", str(site), "--apply")
+    printed = e3mega(*words, environment=slurm.environment)
+    shared, *runs = (
+        out / f"quickstart-small-{name}" for name in ("shared-1", "loss-grpo", "loss-grpo_mask")
+    )
+    assert printed.count("submitted ") == 3
+    for run_dir in (shared, *runs):
+        wait_for(partial(is_finished, run_dir), run_dir)
+    for run_dir in runs:
+        own = [e for e in events(run_dir, "step") if "shared_from" not in e]
+        taken = [e for e in events(run_dir, "step") if "shared_from" in e]
+        assert {e["stage"] for e in own} == {"easy", "hard"}
+        assert len(taken) == len(events(shared, "step")) > 0
+        started = attempts_of(run_dir)[0]["started"]
+        assert float(str(started)) >= float(str(attempts_of(shared)[0]["ended"]))
 
 
 @pytest.mark.slow

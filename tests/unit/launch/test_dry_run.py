@@ -75,6 +75,28 @@ def test_nodes_of_two_sorts_become_one_heterogeneous_job(
 
 
 @needs_nemo_run
+def test_a_sweep_is_shown_with_what_waits_for_what(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axes = ("--fragments", "loss=[loss/grpo, loss/grpo_mask]", "--out", str(tmp_path / "out"))
+    assert main(["sweep", "quickstart-small", *axes, "--on", str(site)]) == 0
+    shown = capsys.readouterr().out
+    shared = "quickstart-small-shared-1"
+    for name in ("quickstart-small-loss-grpo", "quickstart-small-loss-grpo_mask"):
+        assert f"{name} waits for {shared} and begins behind it" in shown
+        assert f"== {name}-1, by" in shown, "each run is a chain of two jobs"
+    assert not any(path.is_dir() for path in (tmp_path / "out").iterdir())
+
+
+def test_a_sweep_is_not_launched_where_no_job_waits_for_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axes = ("--axis", "seed=[1, 2]", "--out", str(tmp_path / "out"))
+    assert main(["sweep", "quickstart-small", *axes, "--on", "local"]) == 1
+    assert "kind local starts no job after another; give --run" in capsys.readouterr().err
+
+
+@needs_nemo_run
 def test_a_local_profile_cannot_carry_two_nodes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

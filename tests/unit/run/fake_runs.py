@@ -151,8 +151,8 @@ def finish(process: subprocess.Popen[str]) -> list[str]:
     return output.splitlines()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait until the condition holds."""
+def wait_for(condition: Callable[[], bool], seconds: float = 150.0) -> None:
+    """Wait until the condition holds; long, for the machine may be busy."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

@@ -1,9 +1,13 @@
 """Faults of nodes on a run of two: what node 0 tells, and that nothing stays."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
+from e3mega.plan.paths import RunPaths
+from e3mega.run.attempts import begin_attempt, end_attempt
+from e3mega.run.begin_behind import note_source
 from e3mega.run.local import start_run
 from e3mega.run.status import read_status
 from tests.unit.run.fake_runs import STEADY, WAITS, attempts_of, finish, processes_of, wait_for
@@ -100,6 +104,21 @@ def test_nodes_whose_node_0_is_killed_do_not_stay(started: Started) -> None:
             process.kill()
     assert "node 0 is silent since" in finish(member)[-1]
     wait_for(lambda: processes_of(started.run_dir) == [])
+
+
+def test_a_run_does_not_begin_behind_one_that_failed(started: Started, tmp_path: Path) -> None:
+    """Its other node, which waits for an order, hears of it too."""
+    two_nodes(started, STEADY)
+    source = RunPaths(tmp_path / "source")
+    begin_attempt(source.exit_reason)
+    end_attempt(source.exit_reason, reason="job learner exited with status 1", exit_code=1)
+    note_source(started.paths, source.run_dir)
+    first, second = started.node(0), started.node(1)
+    lines = finish(first)
+    assert first.returncode == 1
+    assert "source, which is not finished: job learner exited with status 1; finish" in lines[-1]
+    assert "which is not finished" in finish(second)[-1]
+    assert processes_of(started.run_dir) == []
 
 
 def test_a_later_job_of_a_chain_does_not_repeat_a_failure(started: Started) -> None:
