@@ -53,21 +53,29 @@ def start(run_dir: Path, *settings: str) -> subprocess.Popen[str]:
     )
 
 
-def kill_server(command: subprocess.Popen[str], run_dir: Path, count: int, seed: int) -> int:
-    """Kill the second server so often, each time at a random moment in which it serves."""
-    chance = random.Random(seed)
-    killed = 0
-    while killed < count:
-        lost = len(events(run_dir, "server_lost"))
-        _wait_until(command, lambda: _serves(run_dir), "the second server serves")
-        time.sleep(chance.uniform(0.0, 3.0))
-        pid = server_pid(run_dir, "generation_1")
-        assert pid is not None, "only this test ends it"
-        os.kill(pid, signal.SIGKILL)
-        killed += 1
-        noticed = partial(_has_more, run_dir, lost)
-        _wait_until(command, noticed, "the loop notices that the second server was killed")
-    return killed
+def kill_server(command: subprocess.Popen[str], run_dir: Path, delay_s: float) -> None:
+    """Kill the second server some seconds after it first serves; returns when the loop knows."""
+    _wait_until(command, lambda: _serves(run_dir), "the second server serves")
+    time.sleep(delay_s)
+    pid = server_pid(run_dir, "generation_1")
+    assert pid is not None, "only this test ends it"
+    os.kill(pid, signal.SIGKILL)
+    noticed = partial(_has_more, run_dir, 0)
+    _wait_until(command, noticed, "the loop notices that the second server was killed")
+
+
+def kill_server_at(
+    command: subprocess.Popen[str], run_dir: Path, step: int, delay_s: float
+) -> None:
+    """Kill the second server some seconds after a step, whatever it is at: its start too."""
+    _wait_until(command, lambda: len(events(run_dir, "step")) >= step, f"step {step}")
+    time.sleep(delay_s)
+    alive = partial(server_pid, run_dir, "generation_1")
+    _wait_until(command, lambda: alive() is not None, "the second server is started again")
+    pid = alive()
+    assert pid is not None, "only this test ends it"
+    os.kill(pid, signal.SIGKILL)
+    _wait_until(command, lambda: alive() != pid, "the supervisor notices")
 
 
 def _has_more(run_dir: Path, lost: int) -> bool:
@@ -110,22 +118,27 @@ def assert_whole(run_dir: Path) -> None:
 def test_a_server_of_two_is_killed_and_the_run_finishes(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     command = start(run_dir)
-    killed = kill_server(command, run_dir, 1, seed=1)
+    kill_server(command, run_dir, random.Random(1).uniform(0.0, 3.0))
     output, _ = command.communicate(timeout=600)
     assert command.returncode == 0, output
-    assert killed == 1 and len(events(run_dir, "server_lost")) == 1
+    assert len(events(run_dir, "server_lost")) == 1
     assert_whole(run_dir)
 
 
 @pytest.mark.slow
 def test_a_server_of_two_is_killed_ten_times_and_the_run_finishes(tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    more = ("cluster.max_restarts=20", "curriculum.stages.easy.exit.steps=400")
-    command = start(run_dir, *more)
-    killed = kill_server(command, run_dir, 10, seed=2)
-    # Its point is made; the rest of the steps need not be taken.
+    """At random moments, some of them while it starts again; the run outlives the last of them."""
+    run_dir, chance = tmp_path / "run", random.Random(2)
+    more = ("cluster.max_restarts=10", "curriculum.stages.easy.exit.steps=220")
+    command = start(run_dir, *more, "checkpoint.every_rounds=20")
+    kill_server(command, run_dir, chance.uniform(0.0, 3.0))
+    first = len(events(run_dir, "step"))
+    for number in range(9):
+        step = first + 20 * number + chance.randint(1, 20)
+        kill_server_at(command, run_dir, step, chance.uniform(0.0, 3.0))
     output, _ = command.communicate(timeout=1200)
     assert command.returncode == 0, output
-    assert killed == 10
-    assert len(events(run_dir, "server_lost")) == 10
+    told = list(read_metrics(RunPaths(run_dir).metrics("supervisor")))
+    assert sum(e["event"] == "server_ended" for e in told) == 10
+    assert events(run_dir, "server_joined")
     assert_whole(run_dir)
