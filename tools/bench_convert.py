@@ -1,6 +1,8 @@
 """Times both conversions against copying the same bytes, and tells their peak memory.
 
-``bench_convert.py [--bytes N] [--tp --pp] [--folder F]``; each part runs in a process of its own.
+``bench_convert.py [--bytes N] [--tp --pp] [--repeats N] [--folder F]``. Each part runs in a process
+of its own; copying and converting take turns, so that a busy moment of the machine falls on all,
+and the table shows medians with their range.
 """
 
 import argparse
@@ -8,6 +10,7 @@ import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,6 +24,7 @@ from e3mega.checkpoint.manifest import Lineage
 from e3mega.families.geometry import Family, ModelOptions
 
 _PARTS = ("read", "copy", "import", "export")
+_WRITTEN = ("copy", "checkpoint", "back")
 _WIDTH = 1024
 
 
@@ -100,6 +104,28 @@ def _in_process(part: str, arguments: argparse.Namespace, folder: Path) -> dict[
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def _turn(arguments: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
+    """Every part once; what they wrote is removed."""
+    # Reading first gives every part a warm page cache.
+    found = {part: _in_process(part, arguments, folder) for part in _PARTS}
+    for name in _WRITTEN:
+        shutil.rmtree(folder / name)
+    return found
+
+
+def _print(turns: list[dict[str, dict[str, float]]], num_bytes: int) -> None:
+    copy_s = statistics.median(turn["copy"]["seconds"] for turn in turns)
+    for part in _PARTS[1:]:
+        seconds = sorted(turn[part]["seconds"] for turn in turns)
+        median_s = statistics.median(seconds)
+        peak = max(turn[part]["peak_bytes"] for turn in turns)
+        print(
+            f"{part:6}  {median_s:6.2f} s ({seconds[0]:.2f} to {seconds[-1]:.2f})  "
+            f"{num_bytes / median_s / 1e6:6.0f} MB/s  {median_s / copy_s:5.2f} x copy  "
+            f"peak {peak:,.0f} bytes more than at the start"
+        )
+
+
 def main(argv: list[str]) -> int:
     """Run every part and print a table."""
     if argv[:1] == ["--part"]:
@@ -110,6 +136,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--bytes", type=int, default=1 << 30, help="size of the model")
     parser.add_argument("--tp", type=int, default=2, help="tensor-parallel ranks")
     parser.add_argument("--pp", type=int, default=2, help="pipeline-parallel ranks")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each part")
     parser.add_argument("--folder", type=Path, default=None, help="where to work; on a disk")
     arguments = parser.parse_args(argv)
     model = bench_model(arguments.bytes)
@@ -118,15 +145,8 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as work:
         folder = Path(work)
         write_source(model, folder / "hf")
-        # Reading first gives every part a warm page cache.
-        found = {part: _in_process(part, arguments, folder) for part in _PARTS}
-    copy_s = found["copy"]["seconds"]
-    for part in _PARTS[1:]:
-        seconds, peak = found[part]["seconds"], found[part]["peak_bytes"]
-        print(
-            f"{part:6}  {seconds:6.2f} s  {model_bytes(model) / seconds / 1e6:6.0f} MB/s  "
-            f"{seconds / copy_s:5.2f} x copy  peak {peak:,.0f} bytes more than at the start"
-        )
+        turns = [_turn(arguments, folder) for _ in range(arguments.repeats)]
+    _print(turns, model_bytes(model))
     return 0
 
 

@@ -45,8 +45,8 @@ def compare_tensors(hf_folder: Path, checkpoint: Path) -> int:
                 raise CheckpointError(
                     f"{tensor.name}: its values in {hf_folder} are not those in {checkpoint}"
                 )
-    reader.close()
-    tensors.close()
+        reader.forget()
+        tensors.forget()
     return len(wanted)
 
 

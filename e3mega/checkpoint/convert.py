@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -61,12 +62,13 @@ def import_hf(source: Path, target: Path, layout: LearnerLayout, progress: Progr
     copy_description(source, description)
     reader = SafetensorsReader(source)
     file = TorchDistFile(RunPaths.sharded(partial))
-    for weight in weights(model):
-        _import_weight(weight, model, layout, reader, file)
-        progress(sum(num_bytes(tensor.shape, model) for tensor in weight.hf))
+    with _one_thread():
+        for weight in weights(model):
+            _import_weight(weight, model, layout, reader, file)
+            reader.forget()
+            progress(sum(num_bytes(tensor.shape, model) for tensor in weight.hf))
     sharded = RunPaths.sharded(partial).relative_to(partial)
     facts = {str(sharded / name): fact for name, fact in file.close().items()}
-    reader.close()
     names = [str(path.relative_to(partial)) for path in partial.rglob("*") if path.is_file()]
     facts |= file_facts(partial, [name for name in names if name not in facts])
     manifest = Manifest(
@@ -96,7 +98,7 @@ def export_checkpoint(source: Path, target: Path, progress: Progress) -> tuple[M
     description = RunPaths.checkpoint_model(folder)
     tensors = GlobalTensors(RunPaths.sharded(folder), manifest.model)
     # Checksums are computed beside the conversion; the folder appears only when they hold.
-    with ThreadPoolExecutor(1) as pool:
+    with _one_thread(), ThreadPoolExecutor(1) as pool:
         checked = pool.submit(verify, folder)
 
         def values() -> Iterator[tuple[str, torch.Tensor]]:
@@ -109,9 +111,8 @@ def export_checkpoint(source: Path, target: Path, progress: Progress) -> tuple[M
             model=manifest.model,
             lineage=manifest.lineage,
             description=description if description.exists() else None,
-            temperature=1.0,
+            temperature=None,
         )
-    tensors.close()
     return manifest, is_tokenized
 
 
@@ -132,7 +133,6 @@ def model_of(folder: Path) -> ModelOptions:
     """The geometry that a Hugging Face folder states, at the precision its tensors have."""
     reader = SafetensorsReader(folder)
     dtypes = {facts.dtype for facts in reader.facts().values()}
-    reader.close()
     named = {torch.float32: Precision.FLOAT32, torch.bfloat16: Precision.BFLOAT16}
     if len(dtypes) != 1 or not dtypes <= set(named):
         found = ", ".join(sorted(str(dtype) for dtype in dtypes))
@@ -158,14 +158,26 @@ def exported(
     """The Hugging Face tensors of a Megatron checkpoint, in their order."""
     for weight in weights(model):
         whole = tensors.read(weight)
-        if len(weight.hf) == 1:
-            parts = (whole[: weight.hf[0].shape[0]],)
-        else:
+        if weight.shard is Shard.QKV:
             parts = tuple(torch.empty(each.shape, dtype=whole.dtype) for each in weight.hf)
             spread(whole, parts, weight, tp_rank=0, tp=1)
+        else:
+            # One after the other; a vocabulary's padding stands behind its rows.
+            rows = [each.shape[0] for each in weight.hf]
+            parts = whole[: sum(rows)].split(rows)
         for tensor, value in zip(weight.hf, parts, strict=True):
             yield tensor.name, value
+        tensors.forget()
         progress(sum(value.nbytes for value in parts))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have torch copy tensors on one core; checksums use the others."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def _import_weight(
@@ -178,32 +190,30 @@ def _import_weight(
     holders = shard_holders(model, layout, weight)
     key, lead = stored_as(weight, model)[0]
     experts = (model.experts.num_experts,) if lead and model.experts is not None else ()
+    dim = 1 if weight.shard is Shard.ROW else 0
+    shape = shard_shape(weight, len(holders))
+    size = list(shape)
+    size[dim] *= len(holders)
+    # A shard of columns is a part of every row: the tensor is read once for all of them.
+    whole = reader.rows(weight.hf[0], 0, weight.hf[0].shape[0]) if dim == 1 else None
     for rank, world_rank in enumerate(holders):
-        shard = _shard(weight, reader, rank=rank, num_shards=len(holders))
-        dim = 1 if weight.shard is Shard.ROW else 0
-        size = list(shard.shape)
-        size[dim] *= len(holders)
-        parts = shard.chunk(2) if weight.shard is Shard.GATE_UP else (shard,)
+        shares = pieces(weight, tp_rank=rank, tp=len(holders))
+        if whole is None:
+            blocks = [reader.piece(weight, piece) for piece in shares]
+        else:
+            blocks = [whole[:, piece.start : piece.stop] for piece in shares]
+        parts = [[block] for block in blocks] if weight.shard is Shard.GATE_UP else [blocks]
         for number, part in enumerate(parts):
-            offsets = [0] * shard.dim()
-            offsets[dim] = part.shape[dim] * (rank + number * len(holders))
+            own = list(shape)
+            own[dim] //= len(parts)
+            padding = own[dim] - sum(block.shape[dim] for block in part)
+            offsets = [0] * len(own)
+            offsets[dim] = own[dim] * (rank + number * len(holders))
             file.add(
                 key,
-                part[(None,) * len(lead)].clone(),
+                [*part, part[0].new_zeros(padding, *own[1:])] if padding else part,
+                shape=(*(1,) * len(lead), *own),
                 offsets=(*lead, *offsets),
                 size=(*experts, *size),
                 world_rank=world_rank,
             )
-
-
-def _shard(
-    weight: Weight, reader: SafetensorsReader, *, rank: int, num_shards: int
-) -> torch.Tensor:
-    """A rank's shard, of no more of the tensors than it is made of."""
-    dim = 1 if weight.shard is Shard.ROW else 0
-    parts = [reader.piece(weight, piece) for piece in pieces(weight, tp_rank=rank, tp=num_shards)]
-    shard = parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)
-    padding = shard_shape(weight, num_shards)[dim] - shard.shape[dim]
-    if padding:
-        shard = torch.cat([shard, shard.new_zeros(padding, *shard.shape[1:])])
-    return shard

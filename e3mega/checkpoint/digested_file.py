@@ -3,6 +3,7 @@
 import hashlib
 import queue
 import threading
+from collections.abc import Buffer
 from pathlib import Path
 
 from e3mega.checkpoint.manifest import FileFacts
@@ -12,20 +13,19 @@ _MAX_WAITING = 2
 
 
 class DigestedFile:
-    """A new file for writing, with the methods that ``torch.save`` uses."""
+    """A new file for writing."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
         self._digest = hashlib.sha256()
-        self._waiting: queue.Queue[bytes | None] = queue.Queue(_MAX_WAITING)
+        self._waiting: queue.Queue[Buffer | None] = queue.Queue(_MAX_WAITING)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def write(self, data: bytes) -> int:
-        """Write bytes; they are copied, since the caller may use its memory again."""
-        kept = bytes(data)
-        self._waiting.put(kept)
-        return self._file.write(kept)
+    def write(self, data: Buffer) -> int:
+        """Write bytes, which must stay as they are: they are digested later, and not copied."""
+        self._waiting.put(data)
+        return self._file.write(data)
 
     def tell(self) -> int:
         """Bytes written so far."""

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 import torch
 from torch.distributed.checkpoint.metadata import MetadataIndex, TensorStorageMetadata
 
+from e3mega.checkpoint.mapped_file import MappedFile
 from e3mega.checkpoint.safe_reading import read_metadata, read_object
-from e3mega.checkpoint.safetensors_file import read_exactly
 from e3mega.errors import CheckpointError
 from e3mega.families.geometry import ModelOptions
 from e3mega.families.mapping import Weight
@@ -36,7 +36,7 @@ class GlobalTensors:
         self._folder = folder
         self._model = model
         self._metadata = read_metadata(folder)
-        self._files: dict[str, BinaryIO] = {}
+        self._files: dict[str, MappedFile] = {}
 
     def keys(self) -> list[str]:
         """The keys of all tensors, moments included, in the order of the file."""
@@ -51,7 +51,10 @@ class GlobalTensors:
         return entry
 
     def read(self, weight: Weight) -> torch.Tensor:
-        """A weight as one rank alone would hold it, padding of the vocabulary included."""
+        """A weight as one rank alone would hold it, padding of the vocabulary included.
+
+        Where one chunk holds it, it lies in the file and is not copied.
+        """
         key, index = self._place(weight)
         entry = self.entry(key)
         wanted, dtype = entry.size[len(index) :], entry.properties.dtype
@@ -74,11 +77,10 @@ class GlobalTensors:
             raise CheckpointError(f"{self._folder}: {key}{list(index)}: chunks are missing")
         return whole
 
-    def close(self) -> None:
-        """Close the files."""
+    def forget(self) -> None:
+        """Give back the memory of the chunks that were read; they can be read again."""
         for file in self._files.values():
-            file.close()
-        self._files.clear()
+            file.forget()
 
     def _place(self, weight: Weight) -> tuple[str, tuple[int, ...]]:
         """The key that holds a weight, and the weight's place on the axes before its own."""
@@ -94,37 +96,33 @@ class GlobalTensors:
         place: Any = (self._metadata.storage_data or {}).get(MetadataIndex(key, offsets))
         if place is None:
             raise CheckpointError(f"{self._folder}: {key}: no file holds the chunk at {offsets}")
-        num_bytes = math.prod(sizes) * dtype.itemsize
-        raw = self._raw(place, num_bytes)
-        if raw is not None:
-            return raw.view(dtype).view(sizes)
+        path = self._folder / place.relative_path
+        start = _plain_start(path, place, math.prod(sizes) * dtype.itemsize)
+        if start is not None:
+            if path.name not in self._files:
+                self._files[path.name] = MappedFile(path)
+            return self._files[path.name].tensor(start, sizes, dtype)
         value = read_object(self._folder, place)
         if not isinstance(value, torch.Tensor) or tuple(value.shape) != sizes:
             raise CheckpointError(f"{self._folder}: {key}: no tensor of {sizes} at {offsets}")
         return value.to(dtype)
 
-    def _raw(self, place: Any, num_bytes: int) -> torch.Tensor | None:
-        """The bytes of a chunk without torch's copies; None where they do not lie plainly.
 
-        torch stores a tensor as a ZIP archive whose one large member is the tensor's memory. It
-        lies plainly if it has the size of the chunk and is not compressed.
-        """
-        file = self._files.get(place.relative_path)
-        if file is None:
-            file = (self._folder / place.relative_path).open("rb")
-            self._files[place.relative_path] = file
+def _plain_start(path: Path, place: Any, num_bytes: int) -> int | None:
+    """Where in the file the bytes of a chunk begin; None where they do not lie plainly.
+
+    torch stores a tensor as a ZIP archive whose one large member is the tensor's memory. It lies
+    plainly if it has the size of the chunk and is not compressed.
+    """
+    with path.open("rb") as file:
         part = _Part(file, place.offset, place.length)
         with zipfile.ZipFile(part) as archive:  # type: ignore[arg-type]  # it reads, seeks and tells
             members = [each for each in archive.infolist() if "/data/" in each.filename]
-            if len(members) != 1 or members[0].file_size != num_bytes or num_bytes == 0:
-                return None
-            if members[0].compress_type != zipfile.ZIP_STORED:
-                return None
-            start = _data_start(part, members[0].header_offset)
-        buffer = torch.empty(num_bytes, dtype=torch.uint8)
-        part.seek(start)
-        read_exactly(file, buffer)
-        return buffer
+        if len(members) != 1 or members[0].file_size != num_bytes or num_bytes == 0:
+            return None
+        if members[0].compress_type != zipfile.ZIP_STORED:
+            return None
+        return place.offset + _data_start(part, members[0].header_offset)
 
 
 def stored_as(weight: Weight, model: ModelOptions) -> list[tuple[str, tuple[int, ...]]]:

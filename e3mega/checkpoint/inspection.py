@@ -86,7 +86,6 @@ def _hf_folder(path: Path, *, lists_tensors: bool) -> Iterator[str]:
     yield from _model(model_of(path))
     reader = SafetensorsReader(path)
     facts = reader.facts()
-    reader.close()
     dtypes = Counter(str(each.dtype).removeprefix("torch.") for each in facts.values())
     shown = ", ".join(f"{count} of {dtype}" for dtype, count in dtypes.items())
     yield f"{len(facts)} tensors ({shown}), {sum(f.num_bytes for f in facts.values()):,} bytes"

@@ -15,7 +15,6 @@ from e3mega.plan.paths import MANIFEST, RunPaths
 from e3mega.rollout.whole_file import write_whole
 from e3mega.spec.schema.layout import LearnerLayout
 
-_CHUNK_BYTES = 1 << 20
 _NUM_THREADS = 4
 """Digests release the interpreter's lock; more threads than this wait for the disk."""
 
@@ -161,11 +160,8 @@ def newest_complete(paths: RunPaths) -> Newest:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

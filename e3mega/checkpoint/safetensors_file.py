@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import torch
 
+from e3mega.checkpoint.mapped_file import MappedFile
 from e3mega.errors import CheckpointError
 from e3mega.families.mapping import HfTensor, Piece, Weight
 
@@ -84,12 +85,11 @@ class SafetensorsWriter:
 
 
 class SafetensorsReader:
-    """The tensors of a Hugging Face folder; only the rows asked for are read, and into memory of
-    their own: a mapped file would count as memory of this process."""
+    """The tensors of a Hugging Face folder; only rows that are asked for are read, when used."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._files: dict[str, BinaryIO] = {}
+        self._files: dict[str, MappedFile] = {}
         self._places: dict[str, tuple[str, int]] = {}
         self._facts: dict[str, TensorFacts] = {}
         index = folder / INDEX
@@ -122,27 +122,25 @@ class SafetensorsReader:
             )
         file, first = self._places[tensor.name]
         row_bytes = facts.num_bytes // facts.shape[0]
-        buffer = torch.empty((stop - start) * row_bytes, dtype=torch.uint8)
-        self._files[file].seek(first + start * row_bytes)
-        read_exactly(self._files[file], buffer)
-        return buffer.view(facts.dtype).view(stop - start, *facts.shape[1:])
+        shape = (stop - start, *facts.shape[1:])
+        return self._files[file].tensor(first + start * row_bytes, shape, facts.dtype)
 
-    def close(self) -> None:
-        """Close the files."""
+    def forget(self) -> None:
+        """Give back the memory of the tensors that were read; they can be read again."""
         for file in self._files.values():
-            file.close()
-        self._files.clear()
+            file.forget()
 
     def _read_header(self, name: str) -> None:
         path = self._folder / name
         if not path.exists():
             raise CheckpointError(f"{path} is missing")
         by_name = {written: dtype for dtype, written in _NAMES.items()}
-        file = self._files[name] = path.open("rb")
-        length = int.from_bytes(file.read(8), "little")
-        if length > path.stat().st_size - 8:
-            raise CheckpointError(f"{path} is no safetensors file, or was cut")
-        entries = json.loads(file.read(length))
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > path.stat().st_size - 8:
+                raise CheckpointError(f"{path} is no safetensors file, or was cut")
+            entries = json.loads(file.read(length))
+        self._files[name] = MappedFile(path)
         for tensor, entry in entries.items():
             if tensor == "__metadata__":
                 continue
@@ -158,16 +156,6 @@ class SafetensorsReader:
                 raise CheckpointError(f"{path}: {tensor}: its bytes are not all there")
             self._facts[tensor] = facts
             self._places[tensor] = (name, 8 + length + start)
-
-
-def read_exactly(file: BinaryIO, buffer: torch.Tensor) -> None:
-    """Fill a tensor of bytes from where a file stands; raises CheckpointError at its end."""
-    view = memoryview(buffer.numpy())
-    while view:
-        count = file.readinto(view)  # type: ignore[attr-defined]  # a buffered reader
-        if not count:
-            raise CheckpointError(f"{file.name}: ends before its tensors do")
-        view = view[count:]
 
 
 def _divided(facts: list[TensorFacts], max_file_bytes: int) -> list[list[TensorFacts]]:

@@ -3,7 +3,7 @@
 import io
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.metadata import (
 
 from e3mega.checkpoint.digested_file import DigestedFile
 from e3mega.checkpoint.manifest import FileFacts
+from e3mega.checkpoint.tensor_archive import write_archive
 
 _COMMON = "common_state/shard_0_1"
 """Key of what is no tensor; empty here."""
@@ -43,23 +44,30 @@ class TorchDistFile:
     def add(
         self,
         key: str,
-        value: torch.Tensor,
+        blocks: Sequence[torch.Tensor],
         *,
+        shape: tuple[int, ...],
         offsets: tuple[int, ...],
         size: tuple[int, ...],
         world_rank: int,
     ) -> None:
-        """Write one chunk of the tensor ``key``, whose whole size is ``size``."""
+        """Write one chunk of the tensor ``key``, whose whole size is ``size``.
+
+        ``blocks`` hold the chunk's rows in order. They are digested while the next chunk is read,
+        so their memory must not be used again.
+        """
         entry = self._entries.get(key)
         if entry is None:
-            properties = TensorProperties(dtype=value.dtype)
+            properties = TensorProperties(dtype=blocks[0].dtype)
             entry = TensorStorageMetadata(properties, torch.Size(size), [])
             self._entries[key] = entry
         assert isinstance(entry, TensorStorageMetadata), f"{key} is a tensor"
-        chunk = ChunkStorageMetadata(torch.Size(offsets), value.shape)
+        chunk = ChunkStorageMetadata(torch.Size(offsets), torch.Size(shape))
         entry.chunks.append(chunk)
         index = MetadataIndex(key, offsets, len(entry.chunks) - 1)
-        self._places[index] = self._write(world_rank, lambda file: torch.save(value, file))
+        self._places[index] = self._write(
+            world_rank, lambda file: write_archive(file, blocks, shape)
+        )
 
     def close(self) -> dict[str, FileFacts]:
         """Write what is no tensor, the metadata, and Megatron's mark of a whole checkpoint.

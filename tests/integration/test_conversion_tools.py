@@ -61,7 +61,7 @@ def test_a_grid_that_does_not_divide_the_model_is_refused(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_the_bench_tells_speed_and_memory(tmp_path: Path) -> None:
-    done = tool("bench_convert.py", "--bytes", 50_000_000, "--folder", tmp_path)
+    done = tool("bench_convert.py", "--bytes", 50_000_000, "--repeats", 1, "--folder", tmp_path)
     assert done.returncode == 0, done.stderr
     for part in ("copy", "import", "export"):
         assert part in done.stdout
