@@ -1,5 +1,6 @@
 """Writes a learner's checkpoints, while it trains on if the spec says so."""
 
+import gc
 import queue
 import shutil
 import time
@@ -21,7 +22,6 @@ from e3mega.checkpoint.sharded import state_to_save, weights_to_save
 from e3mega.errors import CheckpointError
 from e3mega.mcore.build import LearnerModel
 from e3mega.plan.paths import RunPaths
-from e3mega.rollout.whole_file import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,10 @@ class CheckpointWriter:
         self._results = Handover()
         self._digests = Handover()
         self._pending: _Pending | None = None
+        # Megatron's optimizer collects garbage in every save and looks at whatever is alive; what
+        # is alive now, the libraries and the model, stays so, and is passed over from here on.
+        gc.collect()
+        gc.freeze()
 
     @property
     def is_pending(self) -> bool:
@@ -73,7 +77,8 @@ class CheckpointWriter:
         folder = self._paths.checkpoint(manifest.version)
         request = self._started(manifest, folder, state_to_save(self._learner))
         if self._is_main:
-            write_whole(self._paths.loop_state(folder), loop_state.encode())
+            # The manifest has it reach the disk, with all else.
+            self._paths.loop_state(folder).write_text(loop_state, encoding="utf-8")
         if is_asynchronous:
             self._calls.schedule_async_request(request)
         else:
