@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,6 +18,7 @@ from e3mega.mcore.config import DTYPES
 from e3mega.plan.paths import unfinished
 
 CONFIG = "config.json"
+GENERATION = "generation_config.json"
 _WEIGHT_SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin", ".pt", ".pth", ".gguf")
 
 
@@ -37,13 +39,14 @@ def write_hf_folder(
     model: ModelOptions,
     lineage: Lineage,
     description: Path | None,
-    temperature: float,
+    temperature: float | None,
 ) -> bool:
     """Write the folder in one rename; returns whether there is a tokenizer in it.
 
     ``tensors`` come in the order of ``tensor_facts``, and none is kept. ``description`` is a folder
-    with config and tokenizer; without one the config is the model's own. A folder of an earlier
-    attempt is replaced.
+    with config and tokenizer; without one the config is the model's own. ``temperature`` is what
+    the model was trained to be sampled at; None keeps what the description says of sampling. A
+    folder of an earlier attempt is replaced.
     """
     partial = unfinished(folder)
     shutil.rmtree(partial, ignore_errors=True)
@@ -58,16 +61,27 @@ def write_hf_folder(
     if not config_file.exists():
         config_file.write_text(json.dumps(hf_config(model), indent=2) + "\n")
     config = json.loads(config_file.read_text())
-    generation = {
-        "do_sample": True,
-        "temperature": temperature,
-        "eos_token_id": config.get("eos_token_id"),
-    }
-    (partial / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
+    _write_generation(partial / GENERATION, config, temperature)
     (partial / "README.md").write_text(model_card(lineage))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
     return has_tokenizer(folder)
+
+
+def _write_generation(path: Path, config: dict[str, Any], temperature: float | None) -> None:
+    """How the model is sampled, and the tokens that end an answer: a chat model lists more of them
+    in the file that is there than in its config."""
+    stated: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if stated and temperature is None:
+        return
+    tokens = {name: token for name, token in stated.items() if name.endswith("_token_id")}
+    found = {
+        "do_sample": True,
+        "temperature": 1.0 if temperature is None else temperature,
+        "eos_token_id": config.get("eos_token_id"),
+        **tokens,
+    }
+    path.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def copy_description(source: Path, target: Path) -> None:
@@ -86,6 +100,12 @@ def has_tokenizer(folder: Path) -> bool:
 def model_card(lineage: Lineage) -> str:
     """What the folder holds and where it comes from."""
     num_steps = sum(stage.num_steps for stage in lineage.stages)
+    what = (
+        f"Trained with e3mega {lineage.e3mega_version}: {num_steps} optimizer steps, seed "
+        f"{lineage.seed}."
+        if lineage.stages
+        else f"Converted by e3mega {lineage.e3mega_version}, which has not trained it."
+    )
     stages = "\n".join(
         f"| {stage.name} | {stage.num_steps} | `{stage.fingerprint}` | "
         f"`{json.dumps(stage.data, sort_keys=True)}` |"
@@ -105,6 +125,6 @@ tags: [e3mega, reinforcement-learning]
 ---
 # {lineage.name}
 
-Trained with e3mega {lineage.e3mega_version}: {num_steps} optimizer steps, seed {lineage.seed}.
+{what}
 
 {run}{table if lineage.stages else ""}"""

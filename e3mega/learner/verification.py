@@ -6,6 +6,7 @@ from pathlib import Path
 from e3mega.checkpoint.compare import compare_tensors
 from e3mega.errors import CheckpointError
 from e3mega.learner.logits import compare_logits
+from e3mega.mcore.quiet import quiet
 
 LOGITS_TOLERANCE = 1e-4
 """Per unit of the largest logit, in fp32; two orders of summation differ by less."""
@@ -16,6 +17,7 @@ def verified(hf_folder: Path, checkpoint: Path) -> Iterator[str]:
 
     Raises CheckpointError naming the first that is not.
     """
+    quiet()
     count = compare_tensors(hf_folder, checkpoint)
     yield f"verified: {count} tensors are equal, bit for bit"
     report = compare_logits(hf_folder, checkpoint)

@@ -1,13 +1,12 @@
 """A rank of the learner, under torchrun: ``python -m`` this, RUN_DIR ATTEMPT SEGMENT."""
 
 import ctypes
-import logging
 import os
 import signal
 import sys
-import warnings
 from pathlib import Path
 
+from e3mega.mcore.quiet import quiet
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import learner_plan, read_plan
 
@@ -19,7 +18,7 @@ def main(run_dir: Path, attempt: int, segment: int) -> None:
     _die_with_parent()
     paths = RunPaths(run_dir)
     plan = learner_plan(read_plan(paths.plan), segment)
-    _quiet()
+    quiet()
     # Heavy imports come after the signal is set and the plan has been read: a bad plan fails at
     # once, and a rank whose launcher dies while torch loads does not stay behind.
     from e3mega.learner.serve import serve
@@ -33,12 +32,6 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)
-
-
-def _quiet() -> None:
-    """Megatron-Core warns about optional packages and its own future; none can be acted on."""
-    warnings.filterwarnings("ignore", module="megatron")
-    logging.getLogger("megatron.core").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":
