@@ -3,6 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+import torch.distributed.checkpoint as torch_checkpoint
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+
 from e3mega.checkpoint.manifest import Lineage, Manifest, file_facts, write_manifest
 from e3mega.plan.paths import RunPaths
 from e3mega.spec.schema.layout import LearnerLayout
@@ -34,3 +38,17 @@ def write_checkpoint(
     manifest = manifest_of(version, stage=stage, score=score)
     write_manifest(folder, replace(manifest, files=file_facts(folder)))
     return folder
+
+
+def saved_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a checkpoint, whole, as torch's own reader puts it together; the moments
+    and the counts of steps are among them."""
+    reader = torch_checkpoint.FileSystemReader(RunPaths.sharded(folder))
+    entries = reader.read_metadata().state_dict_metadata
+    found = {
+        name: torch.zeros(entry.size, dtype=entry.properties.dtype)
+        for name, entry in entries.items()
+        if isinstance(entry, TensorStorageMetadata)
+    }
+    torch_checkpoint.load(found, storage_reader=reader, no_dist=True)
+    return found

@@ -6,24 +6,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+import torch.distributed as dist
+from megatron.core.tensor_parallel.mappings import gather_from_sequence_parallel_region
 
 from e3mega.checkpoint.convert import model_of
 from e3mega.checkpoint.sharded import load_checkpoint_weights
 from e3mega.device import ProcessRank
 from e3mega.families.geometry import ModelOptions, Precision
-from e3mega.learner.step import score
+from e3mega.learner.micro_batch import NOTHING_KNOWN, MicroBatch
+from e3mega.learner.pipeline import run_bins
 from e3mega.mcore.build import LearnerModel, build_model
 from e3mega.mcore.parallel import destroy_parallel, init_parallel
+from e3mega.rollout.batch import PackedBatch
 from e3mega.rollout.bins import bin_rules
 from e3mega.rollout.packing import pack
 from e3mega.rollout.records import TrainSequence
 from e3mega.spec.schema.layout import LearnerLayout
 from e3mega.spec.schema.optimizer import OptimizerOptions
 
-# Shape letters: P prompts, L tokens of each, W width of the model, V rows of the vocabulary.
+# Shape letters: L tokens of each prompt, T of a bin, P prompts or tokens of a bin that this rank
+# computes, W width of the model, V rows of the vocabulary, on this rank or in all.
 
 NUM_PROMPTS, PROMPT_TOKENS = 3, 24
 
@@ -58,10 +62,11 @@ def compare_logits(hf_folder: Path, checkpoint: Path, *, seed: int = 1) -> Logit
 
 
 def megatron_logits(learner: LearnerModel, prompts_PL: torch.Tensor) -> torch.Tensor:
-    """Logits of a learner of one rank, (P, L, V): its last hidden states times its head."""
+    """Logits of a learner of one rank, (P, L, V)."""
     length = prompts_PL.shape[1]
-    sequences = [
-        TrainSequence(
+    found: list[torch.Tensor] = []
+    for prompt in prompts_PL.tolist():
+        sequence = TrainSequence(
             token_ids=tuple(prompt),
             num_prompt_tokens=1,
             advantages=(0.0,) * (length - 1),
@@ -70,16 +75,6 @@ def megatron_logits(learner: LearnerModel, prompts_PL: torch.Tensor) -> torch.Te
             is_correct=False,
             group=0,
         )
-        for prompt in prompts_PL.tolist()
-    ]
-    parameters = learner.named_parameters()
-    head_VW = parameters.get("output_layer.weight", parameters["embedding.word_embeddings.weight"])
-    states: list[torch.Tensor] = []
-    network: Any = learner.chunks[-1].module
-    hook = network.decoder.final_layernorm.register_forward_hook(
-        lambda module, inputs, output: states.append(output.detach())
-    )
-    for sequence in sequences:
         batch = pack(
             [sequence],
             normalizer=1.0,
@@ -90,10 +85,51 @@ def megatron_logits(learner: LearnerModel, prompts_PL: torch.Tensor) -> torch.Te
             version=0,
             lag=0,
         )
-        score(learner, batch, temperature=1.0)
-    hook.remove()
-    states_PLW = torch.stack([state.reshape(-1, state.shape[-1])[:length] for state in states])
-    return states_PLW @ head_VW[: learner.model.vocab_size].detach().T
+        found += bin_logits(learner, batch)
+    return torch.stack(found)
+
+
+def bin_logits(learner: LearnerModel, batch: PackedBatch) -> list[torch.Tensor]:
+    """Whole logits of this rank's bins of a batch, (T, V) each; 0 at the padding of a bin.
+
+    All ranks call it. The last stage has them, each tensor-parallel rank all of them; the other
+    stages get none. Context-parallel ranks have the tokens that they compute.
+    """
+    found: list[torch.Tensor] = []
+    group, is_divided = learner.grid.groups.tp, learner.grid.layout.tp > 1
+    num_tokens, num_rows = batch.tokens_NT.shape[1], learner.model.vocab_size
+
+    def gather(micro: MicroBatch, hidden_P1W: torch.Tensor, head_VW: torch.Tensor) -> None:
+        if learner.grid.layout.sequence_parallel:
+            hidden_P1W = gather_from_sequence_parallel_region(hidden_P1W, group=group)
+        own_PV = hidden_P1W[:, 0] @ head_VW.T
+        parts = [torch.empty_like(own_PV) for _ in range(group.size())] if is_divided else [own_PV]
+        if is_divided:
+            dist.all_gather(parts, own_PV, group)
+        whole_PV = torch.cat(parts, dim=1)[:, :num_rows]
+        logits_TV = whole_PV.new_zeros(num_tokens, num_rows)
+        is_real_P = micro.source_P >= 0
+        logits_TV[micro.source_P[is_real_P]] = whole_PV[is_real_P]
+        found.append(logits_TV)
+
+    with torch.no_grad():
+        run_bins(
+            learner,
+            batch,
+            NOTHING_KNOWN,
+            _no_loss,
+            temperature=1.0,
+            forward_only=True,
+            head=gather,
+        )
+    return found
+
+
+def _no_loss(
+    micro: MicroBatch, scores_3P: torch.Tensor, non_loss_data: bool = True
+) -> torch.Tensor:
+    """What Megatron's schedule keeps of a bin whose loss nobody asks for."""
+    return scores_3P
 
 
 def _transformers_logits(folder: Path, prompts_PL: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """What the ranks of a forked grid do in the tests of checkpoints; see ``tests.warm_parent``."""
 
+import gc
 import hashlib
 import os
 import time
@@ -59,9 +60,11 @@ def state(learner: LearnerModel) -> dict[str, Any]:
     return {"tensors": digests, "steps": steps}
 
 
-def save_and_go_on(grid: RankGrid, *, folder: str, is_asynchronous: bool) -> dict[str, Any]:
+def save_and_go_on(
+    grid: RankGrid, *, folder: str, is_asynchronous: bool, family: str = ""
+) -> dict[str, Any]:
     """Train, save, train on; with an asynchronous save, the steps overlap it."""
-    plan, learner = start(grid, SUPERVISED)
+    plan, learner = start(grid, SUPERVISED, family=family)
     train(learner, plan, range(NUM_BEFORE))
     found = state(learner)
     begun = time.perf_counter()
@@ -77,13 +80,16 @@ def save_and_go_on(grid: RankGrid, *, folder: str, is_asynchronous: bool) -> dic
         "after": after,
         "was_complete": was_complete,
         "blocked_s": blocked_s,
+        "passed_over": gc.get_freeze_count(),
         "seconds": written.seconds,
     }
 
 
-def load_and_go_on(grid: RankGrid, *, folder: str, saved_again: str = "") -> dict[str, Any]:
+def load_and_go_on(
+    grid: RankGrid, *, folder: str, saved_again: str = "", family: str = ""
+) -> dict[str, Any]:
     """Load on this grid, save again if asked, and train on."""
-    plan, learner = start(grid, SUPERVISED)
+    plan, learner = start(grid, SUPERVISED, family=family)
     checkpoint = RunPaths(Path(folder)).checkpoint(NUM_BEFORE)
     manifest = load_checkpoint(learner, checkpoint, plan)
     assert manifest.version == NUM_BEFORE

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from e3mega.checkpoint.manifest import newest_complete, verify
 from e3mega.plan.paths import RunPaths
 from e3mega.spec.schema.layout import LearnerLayout
+from tests.checkpoint_cases import saved_tensors
 from tests.integration.checkpoint_jobs import NUM_BEFORE
 from tests.warm_parent import WarmParent
 
@@ -20,6 +22,11 @@ GRIDS = {
     "pp4": LearnerLayout(pp=4),
     "the same": SAVING,
 }
+INTERLEAVED = LearnerLayout(tp=2, pp=2, chunks_per_stage=2)
+UNEVEN = LearnerLayout(pp=2, layers_per_chunk=(1, 3))
+EXPERTS = LearnerLayout(pp=2, dp=2, ep=2)
+EXPERT_MATRICES = LearnerLayout(tp=2, dp=2, ep=2, expert_tp=2, sequence_parallel=True)
+slow = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +37,22 @@ def saved(warm_parent: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> 
         SAVING, f"{JOBS}:save_and_go_on", folder=str(folder), is_asynchronous=True
     )
     assert not ranks[0]["was_complete"], "it becomes complete only when all have written"
+    assert ranks[0]["passed_over"] > 100_000, "what a save's garbage collection need not look at"
     return {**ranks[0], "folder": str(folder)}
 
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_a_checkpoint_is_loaded_on_any_grid_and_training_goes_on(
-    warm_parent: WarmParent, saved: dict[str, Any], grid: str
+    warm_parent: WarmParent, saved: dict[str, Any], tmp_path: Path, grid: str
 ) -> None:
-    ranks = warm_parent.run(GRIDS[grid], f"{JOBS}:load_and_go_on", folder=saved["folder"])
+    ranks = warm_parent.run(
+        GRIDS[grid],
+        f"{JOBS}:load_and_go_on",
+        folder=saved["folder"],
+        saved_again=str(tmp_path),
+    )
     assert ranks[0]["tensors"] == saved["tensors"], "bit-equal"
+    same_state(Path(saved["folder"]), tmp_path)
     assert len(saved["tensors"]) == 4 * 11 + 2
     assert all(rank["steps"] == {float(NUM_BEFORE)} for rank in ranks)
     for found, wanted in zip(ranks[0]["after"], saved["after"], strict=True):
@@ -46,6 +60,67 @@ def test_a_checkpoint_is_loaded_on_any_grid_and_training_goes_on(
         for name in ("loss", "grad_norm"):
             tolerance = 0.0 if exact else 1e-5
             assert found[name] == pytest.approx(wanted[name], rel=tolerance, abs=0.0), name
+
+
+def same_state(one: Path, other: Path) -> None:
+    """Weights, main weights and both moments of two runs' checkpoints, bit for bit."""
+    found, wanted = (saved_tensors(RunPaths(run).checkpoint(NUM_BEFORE)) for run in (other, one))
+    assert found.keys() == wanted.keys()
+    for moment in ("exp_avg", "exp_avg_sq"):
+        moments = [value for name, value in wanted.items() if f".{moment}." in name]
+        assert len(moments) == sum("optimizer." not in name for name in wanted)
+        assert all(value.any() for value in moments), "they have been moved"
+    for name, value in wanted.items():
+        assert torch.equal(found[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("family", "saving", "loading"),
+    [
+        pytest.param("", INTERLEAVED, UNEVEN, id="interleaved-uneven"),
+        pytest.param("", INTERLEAVED, LearnerLayout(), id="interleaved-one", marks=slow),
+        pytest.param("", INTERLEAVED, LearnerLayout(dp=2), id="interleaved-dp2", marks=slow),
+        pytest.param("", UNEVEN, INTERLEAVED, id="uneven-interleaved", marks=slow),
+        pytest.param("", UNEVEN, LearnerLayout(tp=2), id="uneven-tp2", marks=slow),
+        pytest.param("qwen3-moe-some-dense", EXPERTS, EXPERT_MATRICES, id="ep2-expert-tp2"),
+        pytest.param("qwen3-moe-some-dense", EXPERTS, LearnerLayout(), id="ep2-one", marks=slow),
+        pytest.param(
+            "qwen3-moe", EXPERT_MATRICES, LearnerLayout(pp=2), id="expert-tp2-pp2", marks=slow
+        ),
+        pytest.param(
+            "qwen3-moe",
+            EXPERT_MATRICES,
+            LearnerLayout(dp=2, ep=2),
+            id="expert-tp2-dp2-ep2",
+            marks=slow,
+        ),
+    ],
+)
+def test_stages_and_experts_are_divided_otherwise(
+    warm_parent: WarmParent,
+    tmp_path: Path,
+    family: str,
+    saving: LearnerLayout,
+    loading: LearnerLayout,
+) -> None:
+    """Interleaved and uneven stages, experts, and experts whose matrices are divided."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    saved = warm_parent.run(
+        saving, f"{JOBS}:save_and_go_on", folder=str(before), is_asynchronous=True, family=family
+    )[0]
+    ranks = warm_parent.run(
+        loading,
+        f"{JOBS}:load_and_go_on",
+        folder=str(before),
+        saved_again=str(after),
+        family=family,
+    )
+    assert ranks[0]["tensors"] == saved["tensors"], "bit-equal"
+    assert all(rank["steps"] == {float(NUM_BEFORE)} for rank in ranks)
+    same_state(before, after)
+    for found, wanted in zip(ranks[0]["after"], saved["after"], strict=True):
+        for name in ("loss", "grad_norm"):
+            assert found[name] == pytest.approx(wanted[name], rel=1e-5, abs=0.0), name
 
 
 def test_moments_are_bit_equal_after_a_journey(

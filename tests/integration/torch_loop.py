@@ -8,11 +8,17 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from e3mega.families.hf_config import hf_config
+from e3mega.learner.step import train_step
+from e3mega.mcore.build import build_learner
 from e3mega.mcore.parallel import RankGrid
+from e3mega.objective.options import LossOptions
 from e3mega.rollout.batch import PackedBatch
 from e3mega.spec.schema.optimizer import OptimizerOptions
+from e3mega.weights.load import load_start
 from e3mega.weights.source import MegatronWeightSource
-from tests.integration.grid_jobs import recorded, start
+from tests.family_cases import family_model
+from tests.integration.grid_jobs import SUPERVISED, recorded, start
+from tests.learner_cases import tiny_plan
 
 
 def train(grid: RankGrid, *, num_steps: int, family: str) -> list[dict[str, float]]:
@@ -44,6 +50,35 @@ def train(grid: RankGrid, *, num_steps: int, family: str) -> list[dict[str, floa
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_grad_norm)
         optimizer.step()
         steps.append({"loss": float(loss.detach()), "grad_norm": float(norm)})
+    return steps
+
+
+def follow(grid: RankGrid, *, num_steps: int, init_std: float) -> list[dict[str, float]]:
+    """The learner's metrics of every step of experts with a small start, and beside them the loss
+    and gradient norm of transformers in float64 at the learner's weights before that step."""
+    model = family_model("qwen3-moe").model_copy(update={"init_std": init_std})
+    loss = LossOptions.model_validate(SUPERVISED, strict=False)
+    plan = tiny_plan(grid.layout, model=model, loss=loss)
+    learner, stage = build_learner(plan, grid), plan.stages[0]
+    load_start(learner, seed=plan.seed)
+    settings = hf_config(model)
+    kind = str(settings.pop("model_type"))
+    other = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(kind, **settings),
+        dtype=torch.float64,
+        experts_implementation="eager",
+    )
+    steps: list[dict[str, float]] = []
+    for step in range(num_steps):
+        source = MegatronWeightSource(learner)
+        _fill(other, {name: tensor for name, tensor in source if tensor is not None})
+        other.zero_grad()
+        batch = recorded(step, 1.0)
+        value = _loss(other, batch, stage.generation.temperature)
+        value.backward()
+        norm = torch.nn.utils.clip_grad_norm_(other.parameters(), float("inf"))
+        beside = {"torch_loss": float(value.detach()), "torch_grad_norm": float(norm)}
+        steps.append({**train_step(learner, batch, stage, stage_step=step), **beside})
     return steps
 
 
