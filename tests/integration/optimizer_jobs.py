@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from e3mega.errors import JobError
@@ -97,8 +98,11 @@ def burst(grid: RankGrid, *, name: str, value: float) -> str:
     return ""
 
 
-def wide(grid: RankGrid) -> dict[str, Any]:
-    """Two steps of a model wide enough for every thread, in deterministic mode."""
+def wide(grid: RankGrid, *, is_nudged: bool = False) -> dict[str, Any]:
+    """Two steps of a model wide enough for every thread, in deterministic mode.
+
+    Where ``is_nudged``, one weight of one rank starts with another last bit.
+    """
     assert torch.are_deterministic_algorithms_enabled()
     model = ModelOptions(
         family=Family.QWEN3,
@@ -118,6 +122,10 @@ def wide(grid: RankGrid) -> dict[str, Any]:
     )
     learner = build_learner(plan, grid)
     load_start(learner, seed=1)
+    if is_nudged and grid.place.world_rank == grid.process.world_size - 1:
+        name = "decoder.layers.1.mlp.linear_fc2.weight"
+        learner.named_parameters()[name].data.view(torch.int32)[0, 0] ^= 1
+    learner.optimizer.reload_model_params()
     rng = np.random.default_rng(1)
     losses: list[float] = []
     for step in range(2):
@@ -131,4 +139,10 @@ def wide(grid: RankGrid) -> dict[str, Any]:
             1, model.vocab_size, int((batch.tokens_NT > 0).sum())
         )
         losses.append(train_step(learner, batch, plan.stages[0], stage_step=step)["loss"])
-    return {"losses": losses, "digest": digest(learner), "threads": torch.get_num_threads()}
+    return {"losses": losses, "digest": digest(learner), "busy_threads": _busy_threads()}
+
+
+def _busy_threads() -> int:
+    """Threads of this process with a tenth of the busiest one's time: those that compute."""
+    seconds = [thread.user_time for thread in psutil.Process().threads()]
+    return sum(each > max(seconds) / 10 for each in seconds)

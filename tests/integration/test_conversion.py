@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from e3mega.checkpoint.compare import compare_tensors
 from e3mega.checkpoint.convert import export_checkpoint, import_hf, model_of
 from e3mega.checkpoint.grid import grid_of
-from e3mega.checkpoint.manifest import verify
+from e3mega.checkpoint.hf import tensor_facts, write_hf_folder
+from e3mega.checkpoint.manifest import Lineage, verify
 from e3mega.checkpoint.safe_reading import read_metadata
 from e3mega.errors import CheckpointError
 from e3mega.plan.paths import RunPaths
@@ -161,4 +162,36 @@ def test_the_card_tells_the_lineage_and_nothing_is_overwritten(
     _, is_tokenized = export_checkpoint(tmp_path / "megatron", tmp_path / "back", nothing)
     assert not is_tokenized
     assert json.loads((tmp_path / "back" / "config.json").read_text())["model_type"] == "llama"
-    assert "# model" in (tmp_path / "back" / "README.md").read_text()
+    card = (tmp_path / "back" / "README.md").read_text()
+    assert "# model" in card
+    assert "which has not trained it" in card
+
+
+def test_what_is_said_of_sampling_and_tokens_comes_back(
+    family: tuple[str, Path, Any], tmp_path: Path
+) -> None:
+    """A chat model ends its turns with tokens that only its generation's configuration lists."""
+    name, hf, _ = family
+    if name != "llama":
+        return
+    described = tmp_path / "described"
+    shutil.copytree(hf, described)
+    generation = {"do_sample": True, "top_k": 20, "temperature": 0.6, "eos_token_id": [2, 0]}
+    (described / "generation_config.json").write_text(json.dumps(generation))
+    (described / "tokenizer.json").write_text('{"version": "1.0"}')
+    import_hf(described, tmp_path / "megatron", LearnerLayout(), nothing)
+    _, is_tokenized = export_checkpoint(tmp_path / "megatron", tmp_path / "back", nothing)
+    assert is_tokenized
+    for each in ("generation_config.json", "config.json", "tokenizer.json"):
+        assert (tmp_path / "back" / each).read_text() == (described / each).read_text()
+    tensors = load_file(hf / "model.safetensors")
+    write_hf_folder(
+        ((each.name, tensors[each.name]) for each in tensor_facts(model_of(hf))),
+        tmp_path / "trained",
+        model=model_of(hf),
+        lineage=Lineage("run", 1, "test", "", ()),
+        description=described,
+        temperature=0.9,
+    )
+    found = json.loads((tmp_path / "trained" / "generation_config.json").read_text())
+    assert found == {"do_sample": True, "temperature": 0.9, "eos_token_id": [2, 0]}

@@ -69,8 +69,15 @@ def test_a_gradient_that_is_not_finite_is_named_on_every_rank(
 def test_four_ranks_of_two_threads_give_the_same_bits_twice(
     warm_parent: WarmParent, grid: dict[str, Any]
 ) -> None:
+    """One bit of one rank's weights would be seen, and both threads of each rank work."""
     layout = LearnerLayout(**grid, threads_per_rank=2, is_deterministic=True)
-    first, second = (warm_parent.run(layout, f"{JOBS}:wide") for _ in range(2))
-    assert first == second
-    assert [rank["threads"] for rank in first] == [2] * 4
-    assert len({rank["digest"] for rank in first}) >= 2
+    first, second, nudged = (
+        warm_parent.run(layout, f"{JOBS}:wide", is_nudged=is_nudged)
+        for is_nudged in (False, False, True)
+    )
+    digests = [rank["digest"] for rank in first]
+    assert digests == [rank["digest"] for rank in second]
+    assert [rank["losses"] for rank in first] == [rank["losses"] for rank in second]
+    assert [rank["digest"] for rank in nudged] != digests
+    assert len(set(digests)) == layout.tp * layout.pp, "data-parallel ranks hold the same weights"
+    assert [rank["busy_threads"] for rank in first] == [2] * 4
