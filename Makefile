@@ -11,7 +11,7 @@ ARGS ?=
 PYTHON := .venv/bin/python
 SPEC := specs/runs/quickstart.yaml
 
-.PHONY: help setup quickstart test test-all lint clean
+.PHONY: help setup quickstart test test-all test-gpu lint clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -33,6 +33,9 @@ test: setup  ## run the tests that CI runs
 
 test-all: setup  ## run the slow tests too
 	@$(PYTHON) -m pytest -m "not gpu" $(ARGS)
+
+test-gpu: setup  ## run the tests that need a GPU (set up with EXTRAS=cuda,dev,cluster first)
+	@$(PYTHON) -m pytest -m gpu $(ARGS)
 
 lint: setup  ## check style, types and layers
 	@.venv/bin/ruff check .

@@ -17,7 +17,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from e3mega.families.geometry import ExpertOptions, Family, ModelOptions, Precision
 from e3mega.mcore.config import gradient_config, optimizer_config, transformer_config
 from e3mega.mcore.te_layers import FINAL_NORM, layer_modules
-from e3mega.spec.schema.layout import Device, LayerImplementation, LearnerLayout, Recompute
+from e3mega.spec.schema.layout import Device, Fp8, LayerImplementation, LearnerLayout, Recompute
 from e3mega.spec.schema.optimizer import OptimizerOptions
 
 TABLE = Path(__file__).parent / "data" / "gpu_layouts.json"
@@ -58,6 +58,7 @@ _GPU = LearnerLayout(
 )
 CASES: dict[str, tuple[ModelOptions, LearnerLayout]] = {
     "qwen3-1.7b on one GPU": (QWEN3_1_7B, _GPU),
+    "qwen3-1.7b in 8 bits": (QWEN3_1_7B, _GPU.model_copy(update={"fp8": Fp8.BLOCKWISE})),
     "qwen3-1.7b without Transformer Engine": (
         QWEN3_1_7B,
         _GPU.model_copy(update={"layers": LayerImplementation.LOCAL}),

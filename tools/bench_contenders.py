@@ -163,13 +163,25 @@ def transformers_packed(work: Work, grid: RankGrid) -> Step:
 
 def transformers_padded(work: Work, grid: RankGrid) -> Step:
     """The same with sequences side by side, padded to the longest of their batch."""
+    return _transformers_rows(work, grid, work.padded())
+
+
+def transformers_unpadded(work: Work, grid: RankGrid) -> Step:
+    """The same with every sequence by itself: no padding, and nothing to mask."""
+    return _transformers_rows(work, grid, [_padded([each.token_ids]) for each in work.sequences])
+
+
+def _transformers_rows(
+    work: Work, grid: RankGrid, batches: list[tuple[torch.Tensor, torch.Tensor]]
+) -> Step:
     model, optimizer = _transformers(work, grid)
-    batches = [(tokens.to(grid.device), real.to(grid.device)) for tokens, real in work.padded()]
+    batches = [(tokens.to(grid.device), real.to(grid.device)) for tokens, real in batches]
     normalizer = sum(float(real[:, 1:].sum()) for _, real in batches)
 
     def losses() -> Any:
         for tokens, real in batches:
-            logits = model(input_ids=tokens, attention_mask=real, use_cache=False).logits[:, :-1]
+            mask = real if len(real) > 1 else None
+            logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits[:, :-1]
             lost = torch.nn.functional.cross_entropy(
                 logits.float().flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
             )
@@ -183,6 +195,7 @@ CONTENDERS: dict[str, Callable[[Work, RankGrid], Step]] = {
     "Megatron-Core, bare": megatron,
     "transformers, packed": transformers_packed,
     "transformers, padded": transformers_padded,
+    "transformers, unpadded": transformers_unpadded,
 }
 
 

@@ -1,6 +1,7 @@
 """The learner on one GPU over NCCL: what only a GPU can show.
 
-``pytest -m gpu`` runs these on a machine with a GPU. Tests of Transformer Engine need it installed.
+``make test-gpu`` runs these on a machine with a GPU. Tests of Transformer Engine need it installed.
+``tests/gpu_rehearsal.py`` runs what it can of them on the CPU.
 """
 
 from collections.abc import Iterator
@@ -18,13 +19,14 @@ from e3mega.families.geometry import ModelOptions, Precision
 from e3mega.learner.step import score, train_step
 from e3mega.mcore.build import LearnerModel, build_learner
 from e3mega.mcore.parallel import RankGrid, destroy_parallel, init_parallel
+from e3mega.objective.options import LossOptions
 from e3mega.plan.planfile import StagePlan
 from e3mega.spec.schema.layout import Device, Fp8, LayerImplementation, LearnerLayout, Recompute
 from e3mega.weights.load import folder_reader, load_weights
 from e3mega.weights.source import MegatronWeightSource
 from tests.family_cases import family_model, write_hf_family
 from tests.integration.family_jobs import TEMPERATURE, batch_of_all_tokens
-from tests.integration.grid_jobs import recorded
+from tests.integration.grid_jobs import SUPERVISED, recorded
 from tests.learner_cases import tiny_plan
 
 pytestmark = [
@@ -35,6 +37,8 @@ te = pytest.mark.skipif(not HAVE_TE, reason="Transformer Engine is not installed
 LOCAL = LearnerLayout(device=Device.GPU, layers=LayerImplementation.LOCAL)
 TE = LearnerLayout(device=Device.GPU, layers=LayerImplementation.TRANSFORMER_ENGINE)
 OVERLAPPED = TE.model_copy(update={"overlap_grad_reduce": True, "overlap_param_gather": True})
+RECOMPUTED = TE.model_copy(update={"recompute": Recompute.FULL})
+FP8 = TE.model_copy(update={"fp8": Fp8.DELAYED})
 both = pytest.mark.parametrize(
     "layout", [pytest.param(LOCAL, id="local"), pytest.param(TE, id="te", marks=te)]
 )
@@ -50,7 +54,8 @@ def joined(layout: LearnerLayout, folder: Path) -> Iterator[RankGrid]:
 
 
 def learner_of(grid: RankGrid, model: ModelOptions, folder: Path) -> tuple[StagePlan, LearnerModel]:
-    plan = tiny_plan(grid.layout, model=model)
+    loss = LossOptions.model_validate(SUPERVISED, strict=False)
+    plan = tiny_plan(grid.layout, model=model, loss=loss)
     learner = build_learner(plan, grid)
     load_weights(learner, folder_reader(folder))
     return plan.stages[0], learner
@@ -109,10 +114,8 @@ def test_weights_come_back_bit_for_bit(tmp_path: Path, layout: LearnerLayout, na
         pytest.param(LOCAL, id="local"),
         pytest.param(TE, id="te", marks=te),
         pytest.param(OVERLAPPED, id="te-overlapped", marks=te),
-        pytest.param(
-            TE.model_copy(update={"recompute": Recompute.FULL}), id="te-recomputed", marks=te
-        ),
-        pytest.param(TE.model_copy(update={"fp8": Fp8.DELAYED}), id="te-fp8", marks=te),
+        pytest.param(RECOMPUTED, id="te-recomputed", marks=te),
+        pytest.param(FP8, id="te-fp8", marks=te),
     ],
 )
 def test_bfloat16_training_keeps_fp32_main_weights_and_learns(

@@ -12,6 +12,7 @@ from e3mega.mcore.build import our_name
 from e3mega.mcore.config import transformer_config
 from e3mega.mcore.te_layers import FINAL_NORM, layer_modules, uses_te
 from e3mega.spec.schema.layout import Device, LayerImplementation, LearnerLayout
+from tests import gpu_rehearsal
 from tests.family_cases import CASES as FAMILIES
 from tests.family_cases import family_model
 from tests.gpu_layouts import CASES, TABLE, compiled
@@ -72,3 +73,7 @@ def test_stages_of_the_configuration_hold_the_listed_layers() -> None:
     found = transformer_config(model, layout, uses_te=True).pipeline_model_parallel_layout
     sizes = [[str(part).count("decoder") for part in stage] for stage in found.layout]
     assert sizes == [[6, 8], [8, 6]]
+
+
+def test_the_layouts_of_the_gpu_tests_compile() -> None:
+    assert gpu_rehearsal.compile_all() == 5 * 4 - 1
