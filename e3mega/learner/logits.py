@@ -108,8 +108,9 @@ def bin_logits(learner: LearnerModel, batch: PackedBatch) -> list[torch.Tensor]:
             dist.all_gather(parts, own_PV, group)
         whole_PV = torch.cat(parts, dim=1)[:, :num_rows]
         logits_TV = whole_PV.new_zeros(num_tokens, num_rows)
-        is_real_P = micro.source_P >= 0
-        logits_TV[micro.source_P[is_real_P]] = whole_PV[is_real_P]
+        source_P = torch.from_numpy(micro.source_P).to(whole_PV.device)
+        is_real_P = source_P >= 0
+        logits_TV[source_P[is_real_P]] = whole_PV[is_real_P]
         found.append(logits_TV)
 
     with torch.no_grad():
