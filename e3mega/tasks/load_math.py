@@ -45,8 +45,9 @@ def load(options: MathOptions, seed: int) -> ProblemSet:
 def _problems(options: MathOptions, layout: Layout, source: str, split: str) -> list[TextProblem]:
     path = Path(source)
     check_pin("task.source", source, options.sha256)
-    # Local files hold one configuration; its rows are the split that is asked for.
-    names = (None,) if path.exists() or not layout.configurations else layout.configurations
+    # Files, folders and other copies on the hub hold one configuration.
+    has_own = source == layout.hub_name and not path.exists()
+    names = layout.configurations if has_own and layout.configurations else (None,)
     return [
         _problem(row, layout, "all" if name is None else name)
         for name in names
@@ -73,10 +74,8 @@ def _rows(options: MathOptions, source: str, path: Path, name: str | None, split
 
 
 def _problem(row: dict[str, Any], layout: Layout, slice_name: str) -> TextProblem:
-    for column in (layout.problem_column, layout.answer_column):
-        if column not in row:
-            raise ValueError(f"column {column} is missing; there are {', '.join(row)}")
-    problem, answer = row[layout.problem_column], row[layout.answer_column]
+    problem = _cell(row, *layout.problem_columns)
+    answer = _cell(row, layout.answer_column)
     if isinstance(problem, list):
         problem = next(turn["content"] for turn in problem if turn["role"] == "user")
     if isinstance(answer, dict):
@@ -88,6 +87,17 @@ def _problem(row: dict[str, Any], layout: Layout, slice_name: str) -> TextProble
 
 def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _cell(row: dict[str, Any], *columns: str) -> Any:
+    """What stands in the first of the columns that the data set has."""
+    for column in columns:
+        if column in row:
+            return row[column]
+    raise ValueError(
+        f"column {' or '.join(columns)} is missing; there are {', '.join(row)}; choose another "
+        "task.layout, or rename the column in a file of your own"
+    )
 
 
 def main(argv: list[str]) -> int:

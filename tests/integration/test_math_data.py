@@ -49,21 +49,28 @@ def test_every_form_of_a_data_set_gives_the_same_problems(form: str, tmp_path: P
     assert texts[0]["answers"] == [str(2 * int(texts[0]["problem"].split()[2]))]
 
 
-LAYOUT_ROWS: dict[LayoutName, dict[str, Any]] = {
-    LayoutName.AIME_2025: {"question": "Find $n$.", "answer": "70"},
-    LayoutName.HMMT_2025: {"question": "Find $n$.", "answer": "70"},
-    LayoutName.DEEPSCALER: {"problem": "Find $n$.", "answer": "70", "solution": "..."},
-    LayoutName.VERL: {
-        "prompt": [{"role": "user", "content": "Find $n$."}],
-        "reward_model": {"style": "rule", "ground_truth": ["70"]},
-    },
-}
+LAYOUT_ROWS: list[tuple[LayoutName, dict[str, Any]]] = [
+    (LayoutName.AIME_2025, {"question": "Find $n$.", "answer": "70"}),
+    (LayoutName.AIME_2025, {"problem": "Find $n$.", "answer": "70", "id": "1"}),
+    (LayoutName.HMMT_2025, {"question": "Find $n$.", "answer": "70"}),
+    (LayoutName.HMMT_2025, {"problem_idx": 1, "problem": "Find $n$.", "answer": "70"}),
+    (LayoutName.DEEPSCALER, {"problem": "Find $n$.", "answer": "70", "solution": "..."}),
+    (
+        LayoutName.VERL,
+        {
+            "prompt": [{"role": "user", "content": "Find $n$."}],
+            "reward_model": {"style": "rule", "ground_truth": ["70"]},
+        },
+    ),
+]
+"""Columns as public programs read them: opencompass/AIME2025, math-ai/aime25, FlagEval/HMMT_2025,
+MathArena/hmmt_feb_2025, agentica-org/DeepScaleR-Preview-Dataset, CMU-AIRe/e3-math-easy."""
 
 
-@pytest.mark.parametrize("layout", LAYOUT_ROWS, ids=lambda layout: layout.value)
-def test_known_layouts_are_read(layout: LayoutName, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("layout", "row"), LAYOUT_ROWS)
+def test_known_layouts_are_read(layout: LayoutName, row: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
-    datasets.Dataset.from_list([LAYOUT_ROWS[layout]]).to_parquet(path)
+    datasets.Dataset.from_list([row]).to_parquet(path)
     found = load(options(source=str(path), layout=layout), 1)
     is_test_set = layout in (LayoutName.AIME_2025, LayoutName.HMMT_2025)
     assert len(found.held_out) == int(is_test_set) and len(found.training) == 1 - is_test_set
@@ -80,8 +87,8 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="num_held_out"):
         load(options(source=path, num_held_out=20), 1)
     # Through the process that does it in a run.
-    with pytest.raises(E3Error, match="column question is missing; there are problem, answer"):
-        load_problems(options(source=path, layout=LayoutName.HMMT_2025), 1)
+    with pytest.raises(E3Error, match="column prompt is missing; there are problem, answer;"):
+        load_problems(options(source=path, layout=LayoutName.VERL), 1)
 
 
 def test_responses_are_graded_from_the_data_to_the_marks(tmp_path: Path) -> None:
