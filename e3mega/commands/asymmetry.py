@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command is told."""
     add = parser.add_argument
-    add("model", type=Path, metavar="MODEL", help="a Hugging Face folder or a finished run")
+    add("model", type=Path, metavar="MODEL", help="a Hugging Face folder, a run or a checkpoint")
     add("--task", required=True, metavar="TASK", help="a task's fragment, or a file with a task")
     add("--out", type=Path, default=Path("runs/asymmetry"), metavar="DIR")
     add("--problems", type=int, default=320, metavar="N", help="held-out problems")
@@ -27,9 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--attempts", default="2,4,8,16", metavar="N,...", help="chained attempts; 0 for none")
     add("--answers", type=int, default=8, metavar="N", help="answers behind each cut completion")
     add("--answer-tokens", type=int, default=32, metavar="N", help="longest answer")
+    add("--scored", type=int, default=64, metavar="N", help="problems with scored attempts")
     add("--seed", type=int, default=1, help="of the samples and of the task's split")
     add("--replicas", type=int, default=1, help="servers")
     add("--device", choices=("cpu", "gpu"), default="cpu")
+    add("--cache", type=Path, default=Path("runs/completions"), metavar="DIR")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,6 +45,11 @@ def run(options: argparse.Namespace) -> int:
     console = Console()
     for table in _tables(measured):
         console.print(table)
+    console.print(
+        f"{measured.num_generated_tokens} tokens generated, "
+        f"{measured.num_reused_tokens} read from the cache",
+        highlight=False,
+    )
     console.print(f"numbers: {GradePaths(options.out).asymmetry}", soft_wrap=True)
     return 0
 
@@ -65,8 +72,10 @@ def _order(options: argparse.Namespace) -> "AsymmetryOrder":
         attempts=tuple(count for count in counts if count > 0),
         num_answers=options.answers,
         answer_tokens=options.answer_tokens,
+        num_scored=options.scored,
         seed=options.seed,
         layout=GenerationLayout(device=Device(options.device), num_replicas=options.replicas),
+        cache=options.cache,
         out=options.out,
     )
 
@@ -108,4 +117,23 @@ def _tables(measured: "Measured") -> "list[Table]":
             interval = f"{point.low:.3f} to {point.high:.3f}"
             curve.add_row(str(point.k), f"{point.failure:.3f}", interval, f"{point.model:.3f}")
         tables.append(curve)
+    if measured.contexts:
+        tables.append(_context_table(measured))
     return tables
+
+
+def _context_table(measured: "Measured") -> "Table":
+    from rich.table import Table
+
+    title = "What an attempt tells the next one, nats per token"
+    table = Table("attempt", "with the last one", "likelier than it", "it again", "completions")
+    table.title = title
+    for point in measured.contexts:
+        table.add_row(
+            str(point.attempt),
+            f"{point.context:+.3f} ± {point.context_stderr:.3f}",
+            f"{point.progress:+.3f}",
+            f"{point.repeat:.3f}",
+            str(point.num_completions),
+        )
+    return table

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command is told."""
     add = parser.add_argument
-    add("models", type=Path, nargs="+", metavar="MODEL", help="a Hugging Face folder or a run")
+    add(
+        "models",
+        type=Path,
+        nargs="+",
+        metavar="MODEL",
+        help="a Hugging Face folder, a run or a checkpoint",
+    )
     add(
         "--task",
         action="append",

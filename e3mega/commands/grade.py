@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command is told."""
     add = parser.add_argument
-    add("model", type=Path, metavar="MODEL", help="a Hugging Face folder or a finished run")
+    add("model", type=Path, metavar="MODEL", help="a folder, a run or a checkpoint")
     add("--task", required=True, metavar="TASK", help="a task's fragment, or a file with a task")
     add("--out", type=Path, required=True, metavar="DIR", help="for the data set; resumed if begun")
     add("--samples", type=int, default=16, metavar="N", help="completions of each problem")

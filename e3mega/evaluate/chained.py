@@ -5,14 +5,15 @@ fewer), the task's cue makes the model answer at once, and a few short answers a
 completions and R answers, S x R samples of each problem give the unbiased pass@k at ``a``.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from e3mega.evaluate.grading import Generator, problem_seed
+from e3mega.evaluate.grading import problem_seed
 from e3mega.evaluate.passk import PassPoint, pass_k_curve
+from e3mega.evaluate.sampling import Source
 from e3mega.rollout.records import GroupRequest
 from e3mega.tasks.interface import Prompt, Task
 
@@ -62,44 +63,35 @@ async def chained_row(
     ks: Sequence[int],
     *,
     task: Task,
-    generators: Sequence[Generator],
+    source: Source,
     sampling: AnswerSampling,
 ) -> ChainedRow:
     """One row of the heat map; every problem has equally many completions."""
-    rows = [
-        await _problem(number, each, num_attempts, task, generators, sampling)
-        for number, each in enumerate(recorded)
+    starts = [
+        (each.prompt, ids[: cut_behind(task, each.prompt, ids, num_attempts)] + task.answer_cue)
+        for each in recorded
+        for ids in each.completions
     ]
-    is_right_PS = np.array(rows, dtype=bool)
-    return ChainedRow(num_attempts, pass_k_curve(is_right_PS, ks, seed=sampling.seed))
-
-
-async def _problem(
-    number: int,
-    recorded: Recorded,
-    num_attempts: int,
-    task: Task,
-    generators: Sequence[Generator],
-    sampling: AnswerSampling,
-) -> NDArray[np.bool_]:
-    """Whether each of the problem's answers is right, (S,)."""
-    generator = generators[number % len(generators)]
-    is_right: list[bool] = []
-    for place, token_ids in enumerate(recorded.completions):
-        prompt = recorded.prompt
-        start = token_ids[: cut_behind(task, prompt, token_ids, num_attempts)] + task.answer_cue
-        request = GroupRequest(
-            index=place,
+    requests = [
+        GroupRequest(
+            index=index,
             prompt=Prompt(prompt.problem, prompt.token_ids + start, prompt.slice_name),
             num_samples=sampling.num_answers,
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=0,
-            seed=problem_seed(f"{prompt.problem}/{num_attempts}/{place}", sampling.seed),
+            seed=problem_seed(f"{prompt.problem}/{num_attempts}/{index}", sampling.seed),
             version=sampling.version,
         )
-        for completion in await generator.generate(request):
-            marks = await task.judge(prompt, start + completion.token_ids)
-            is_right.append(marks.reward > 0)
-    return np.array(is_right)
+        for index, (prompt, start) in enumerate(starts)
+    ]
+    answers = await source.completions(requests)
+    judged = [
+        task.judge(prompt, start + completion.token_ids)
+        for (prompt, start), completions in zip(starts, answers, strict=True)
+        for completion in completions
+    ]
+    marks = await asyncio.gather(*judged)
+    is_right_PS = np.array([each.reward > 0 for each in marks]).reshape(len(recorded), -1)
+    return ChainedRow(num_attempts, pass_k_curve(is_right_PS, ks, seed=sampling.seed))

@@ -1,9 +1,9 @@
 """Finished groups for a measurement, from the cache or from servers."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from e3mega.evaluate.store import CompletionStore
 from e3mega.rollout.records import Completion, Group, GroupRequest, Rollout
@@ -17,6 +17,10 @@ class Generator(Protocol):
         """All samples of one prompt; raises TierError."""
         ...
 
+    async def score(self, token_ids: tuple[int, ...]) -> list[float]:
+        """Log-probability of each token but the first, in nats, at temperature 1."""
+        ...
+
 
 class NoServer:
     """Stands where everything is expected to be in the cache; being asked is how one knows."""
@@ -24,6 +28,10 @@ class NoServer:
     async def generate(self, request: GroupRequest) -> tuple[Completion, ...]:
         """Raises NotCachedError."""
         raise NotCachedError(f"prompt {request.index} is not in the cache")
+
+    async def score(self, token_ids: tuple[int, ...]) -> list[float]:
+        """Raises NotCachedError."""
+        raise NotCachedError(f"the score of {len(token_ids)} tokens is not in the cache")
 
 
 class NotCachedError(Exception):
@@ -47,13 +55,13 @@ class Source:
         self._gate = asyncio.Semaphore(self.max_in_flight)
 
     async def groups(self, requests: Sequence[GroupRequest], task: Task) -> tuple[Group, ...]:
-        """Judged groups in the order of the requests."""
-        answers = await self.completions(requests)
-        groups: list[Group] = []
-        for request, completions in zip(requests, answers, strict=True):
-            marks = [await task.judge(request.prompt, each.token_ids) for each in completions]
-            groups.append(Group(request, tuple(map(Rollout, completions, marks))))
-        return tuple(groups)
+        """Judged groups in the order of the requests, each judged as soon as it is answered."""
+        return await _together([self._judged(request, task) for request in requests])
+
+    async def _judged(self, request: GroupRequest, task: Task) -> Group:
+        completions = await self._one(request)
+        judged = [task.judge(request.prompt, each.token_ids) for each in completions]
+        return Group(request, tuple(map(Rollout, completions, await _together(judged))))
 
     async def completions(
         self, requests: Sequence[GroupRequest]
@@ -62,12 +70,19 @@ class Source:
 
         Raises what a server raises, with what was answered before it kept.
         """
-        work = [asyncio.create_task(self._one(request)) for request in requests]
-        try:
-            return tuple([await each for each in work])
-        finally:
-            for each in work:
-                each.cancel()
+        return await _together([self._one(request) for request in requests])
+
+    async def scores(self, sequences: Sequence[tuple[int, ...]]) -> tuple[list[float], ...]:
+        """Log-probabilities, in nats at temperature 1, of each sequence's tokens but the first."""
+        return await _together([self._score(place, each) for place, each in enumerate(sequences)])
+
+    async def _score(self, place: int, token_ids: tuple[int, ...]) -> list[float]:
+        known = self.store.score(token_ids)
+        if known is None:
+            async with self._gate:
+                known = await self.generators[place % len(self.generators)].score(token_ids)
+            self.store.put_score(token_ids, known)
+        return known
 
     async def _one(self, request: GroupRequest) -> tuple[Completion, ...]:
         known = self.store.get(request)
@@ -80,3 +95,13 @@ class Source:
         self.store.put(request, answer)
         self.num_generated += sum(len(completion.token_ids) for completion in answer)
         return answer
+
+
+async def _together[Answer](work: Sequence[Coroutine[Any, Any, Answer]]) -> tuple[Answer, ...]:
+    """All results in order; when one fails, the others are ended and its error is raised."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        return tuple(await asyncio.gather(*tasks))
+    finally:
+        for each in tasks:
+            each.cancel()

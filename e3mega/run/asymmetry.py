@@ -10,22 +10,28 @@ from typing import Any
 
 from e3mega.errors import E3Error
 from e3mega.evaluate.asymmetry import Asymmetry, TriedTrace, attempt_counts, measure_asymmetry
+from e3mega.evaluate.attempt_context import ContextPoint, attempt_contexts
 from e3mega.evaluate.chained import AnswerSampling, ChainedRow, Recorded, chained_row
-from e3mega.evaluate.grading import Generator, problem_seed
+from e3mega.evaluate.grading import problem_seed
 from e3mega.evaluate.pk_model import PkFit, fit_pk
-from e3mega.generation.model_folder import read_model_folder
+from e3mega.evaluate.sampling import NoServer, NotCachedError, Source
+from e3mega.evaluate.store import CompletionStore, model_digest
+from e3mega.generation.model_folder import ModelFolder
 from e3mega.plan.paths import GradePaths
-from e3mega.rollout.records import FinishReason, Group, GroupRequest, Rollout
+from e3mega.rollout.records import FinishReason, Group, GroupRequest
 from e3mega.rollout.whole_file import write_whole
+from e3mega.run.model_source import model_at
 from e3mega.run.tier import VERSION, TierOrder, open_tier
 from e3mega.spec.schema.generation import GenerationOptions
 from e3mega.spec.schema.layout import GenerationLayout
 from e3mega.tasks.catalog import build_task
-from e3mega.tasks.interface import Prompt, Task
+from e3mega.tasks.interface import Task
 from e3mega.tasks.options import TaskOptions
 from e3mega.tasks.sizes import max_prompt_tokens
 
 PK_POINTS = (1, 2, 4, 8, 16)
+MAX_SCORED_ATTEMPTS = 10
+"""Of one completion; as many as Fig. 14 of the paper has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,11 @@ class AsymmetryOrder:
     """Numbers of chained attempts; none to leave the heat map out."""
     num_answers: int
     answer_tokens: int
+    num_scored: int
+    """Problems of which a completion's attempts are scored; 0 for none."""
     seed: int
     layout: GenerationLayout
+    cache: Path
     out: Path
 
 
@@ -54,11 +63,16 @@ class Measured:
 
     asymmetry: Asymmetry
     chained: tuple[ChainedRow, ...]
+    contexts: tuple[ContextPoint, ...]
+    """What an attempt tells the next one; empty where completions have one attempt at most."""
     pk: PkFit | None
     """None when no completion holds an attempt."""
     accuracy: float
     num_completions: int
     truncated_frac: float
+    num_generated_tokens: int
+    num_reused_tokens: int
+    """Read from the cache instead."""
 
 
 def measure(order: AsymmetryOrder) -> Measured:
@@ -81,9 +95,33 @@ def measure(order: AsymmetryOrder) -> Measured:
 
 
 async def _measure(order: AsymmetryOrder) -> Measured:
-    model = read_model_folder(order.model)
+    model = model_at(order.model, order.cache)
     task = build_task(order.task, order.seed, model.path)
-    prompts = task.held_out_prompts(order.num_problems)
+    store = CompletionStore(order.cache, model_digest(model.path))
+    try:
+        return await _answered(order, model, task, store)
+    finally:
+        await task.close()
+
+
+async def _answered(
+    order: AsymmetryOrder, model: ModelFolder, task: Task, store: CompletionStore
+) -> Measured:
+    """Read what was answered before; servers start only when something is missing."""
+    try:
+        return await measure_with(order, task, Source((NoServer(),), store, max_in_flight=1))
+    except NotCachedError:
+        generation = GenerationOptions(temperature=order.temperature)
+        longest = _longest(order, model, task)
+        tier = TierOrder(model, order.out, longest, order.layout, generation)
+        async with open_tier(tier) as clients:
+            in_flight = max(1, generation.max_num_seqs * len(clients) // order.num_samples)
+            source = Source(clients, store, max_in_flight=in_flight)
+            return await measure_with(order, task, source)
+
+
+def _longest(order: AsymmetryOrder, model: ModelFolder, task: Task) -> int:
+    """Tokens of the longest request; E3Error when the model's context is shorter."""
     longest = max_prompt_tokens(order.task) + order.max_tokens + order.answer_tokens
     longest += len(task.answer_cue)
     if longest > model.max_context_tokens:
@@ -91,24 +129,13 @@ async def _measure(order: AsymmetryOrder) -> Measured:
             f"{model.path}: a prompt, --max-tokens {order.max_tokens} and an answer do not fit "
             f"into the model's context of {model.max_context_tokens} tokens; lower --max-tokens"
         )
-    generation = GenerationOptions(temperature=order.temperature)
-    tier = TierOrder(model, order.out, longest, order.layout, generation)
-    try:
-        async with open_tier(tier) as clients:
-            groups = await sample(order, prompts, task, clients)
-            chained = await _chained(order, groups, task, clients)
-    finally:
-        await task.close()
-    return conclude(groups, chained, task, seed=order.seed)
+    return longest
 
 
-async def sample(
-    order: AsymmetryOrder, prompts: Sequence[Prompt], task: Task, generators: Sequence[Generator]
-) -> list[Group]:
-    """Judged completions of every prompt."""
-
-    async def one(index: int, prompt: Prompt) -> Group:
-        request = GroupRequest(
+async def measure_with(order: AsymmetryOrder, task: Task, source: Source) -> Measured:
+    """All measurements with answers from the source; raises what it raises."""
+    requests = [
+        GroupRequest(
             index=index,
             prompt=prompt,
             num_samples=order.num_samples,
@@ -119,15 +146,18 @@ async def sample(
             seed=problem_seed(prompt.problem, order.seed),
             version=VERSION,
         )
-        completions = await generators[index % len(generators)].generate(request)
-        marks = [await task.judge(prompt, each.token_ids) for each in completions]
-        return Group(request, tuple(map(Rollout, completions, marks)))
-
-    return list(await asyncio.gather(*(one(i, prompt) for i, prompt in enumerate(prompts))))
+        for index, prompt in enumerate(task.held_out_prompts(order.num_problems))
+    ]
+    groups = await source.groups(requests, task)
+    chained = await _chained(order, groups, task, source)
+    contexts = await attempt_contexts(
+        groups, task, source, num_problems=order.num_scored, max_attempts=MAX_SCORED_ATTEMPTS
+    )
+    return conclude(groups, chained, contexts, task, source, seed=order.seed)
 
 
 async def _chained(
-    order: AsymmetryOrder, groups: Sequence[Group], task: Task, generators: Sequence[Generator]
+    order: AsymmetryOrder, groups: Sequence[Group], task: Task, source: Source
 ) -> tuple[ChainedRow, ...]:
     if not task.answer_cue:
         return ()
@@ -145,16 +175,20 @@ async def _chained(
     ks = [k for k in PK_POINTS if k <= num_samples]
     return tuple(
         [
-            await chained_row(
-                recorded, count, ks, task=task, generators=generators, sampling=sampling
-            )
+            await chained_row(recorded, count, ks, task=task, source=source, sampling=sampling)
             for count in order.attempts
         ]
     )
 
 
 def conclude(
-    groups: Sequence[Group], chained: tuple[ChainedRow, ...], task: Task, *, seed: int
+    groups: Sequence[Group],
+    chained: tuple[ChainedRow, ...],
+    contexts: tuple[ContextPoint, ...],
+    task: Task,
+    source: Source,
+    *,
+    seed: int,
 ) -> Measured:
     """What the groups tell."""
     traces = [
@@ -171,10 +205,13 @@ def conclude(
     return Measured(
         asymmetry=measure_asymmetry(traces, seed=seed),
         chained=chained,
+        contexts=contexts,
         pk=fit_pk(counts, PK_POINTS, seed=seed) if counts.tried_PK.size else None,
         accuracy=sum(trace.is_right for trace in traces) / len(traces),
         num_completions=len(traces),
         truncated_frac=sum(not trace.has_ended for trace in traces) / len(traces),
+        num_generated_tokens=source.num_generated,
+        num_reused_tokens=source.num_reused,
     )
 
 

@@ -14,10 +14,10 @@ from e3mega.evaluate.benchmark import Benchmark, Protocol, measure
 from e3mega.evaluate.forcing import ForcingWords
 from e3mega.evaluate.sampling import NoServer, NotCachedError, Source
 from e3mega.evaluate.store import CompletionStore, model_digest
-from e3mega.generation.model_folder import ModelFolder, read_model_folder
+from e3mega.generation.model_folder import ModelFolder
 from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
-from e3mega.plan.planfile import Plan, read_plan
+from e3mega.run.model_source import Trained, model_at, trained_at
 from e3mega.run.tier import TierOrder, open_tier
 from e3mega.spec.schema.generation import GenerationOptions
 from e3mega.spec.schema.layout import GenerationLayout
@@ -34,7 +34,7 @@ class EvaluationOrder:
     """What one command measures."""
 
     models: tuple[Path, ...]
-    """Hugging Face folders or runs, each measured on every benchmark."""
+    """Hugging Face folders, runs or checkpoints, each measured on every benchmark."""
     benchmarks: dict[str, TaskOptions]
     protocol: Protocol
     """Its training budget stands for models whose run does not tell one."""
@@ -69,19 +69,24 @@ def evaluate_models(order: EvaluationOrder) -> list[Evaluated]:
 
 
 def _names(models: Sequence[Path]) -> list[str]:
-    """The last part of each path that is not ``hf`` or ``export``, numbered where two agree."""
+    """The last part of each path that is not ``hf`` or ``export``, numbered where two agree.
+
+    A checkpoint has the name of its run before its own.
+    """
     names: list[str] = []
     for path in models:
         parts = [part for part in path.resolve().parts if part not in ("hf", "export")]
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", parts[-1])
+        is_of_run = len(parts) > 2 and parts[-2] == "checkpoints"
+        words = f"{parts[-3]}-{parts[-1]}" if is_of_run else parts[-1]
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", words)
         names.append(name if name not in names else f"{name}-{len(names)}")
     return names
 
 
 async def _evaluate(order: EvaluationOrder, name: str, path: Path) -> Evaluated:
-    model = read_model_folder(path)
-    plan = _plan_of(path)
-    protocol = _protocol(order, model, plan)
+    model = model_at(path, order.cache)
+    trained = trained_at(path)
+    protocol = _protocol(order, model, trained)
     store = CompletionStore(order.cache, model_digest(model.path))
     paths = RunPaths(order.out / name)
     source = Source((NoServer(),), store, max_in_flight=1)
@@ -90,14 +95,14 @@ async def _evaluate(order: EvaluationOrder, name: str, path: Path) -> Evaluated:
         for benchmark, options in order.benchmarks.items()
     ]
     try:
-        await _measure(benchmarks, source, protocol, paths, name=name, plan=plan)
+        await _measure(benchmarks, source, protocol, paths, name=name, trained=trained)
     except NotCachedError:
         longest = max(protocol.budgets) + max(map(max_prompt_tokens, order.benchmarks.values()))
         tier = TierOrder(model, order.out / name, longest, order.layout, order.generation)
         async with open_tier(tier) as clients:
             in_flight = order.generation.max_num_seqs * len(clients)
             source = Source(clients, store, max_in_flight=in_flight)
-            await _measure(benchmarks, source, protocol, paths, name=name, plan=plan)
+            await _measure(benchmarks, source, protocol, paths, name=name, trained=trained)
     finally:
         for benchmark in benchmarks:
             await benchmark.task.close()
@@ -111,7 +116,7 @@ async def _measure(
     paths: RunPaths,
     *,
     name: str,
-    plan: Plan | None,
+    trained: Trained | None,
 ) -> None:
     """Write the events anew; a measurement that was cut off leaves none behind."""
     shutil.rmtree(paths.metrics("loop").parent, ignore_errors=True)
@@ -120,7 +125,7 @@ async def _measure(
     if protocol.training_budget is not None:
         out.write(
             "stage_started",
-            stage=plan.stages[-1].name if plan is not None else "training",
+            stage=trained.stage if trained is not None else "training",
             index=0,
             mode="rl",
             budget_tokens=protocol.training_budget,
@@ -134,19 +139,11 @@ async def _measure(
         out.close()
 
 
-def _plan_of(path: Path) -> Plan | None:
-    """The plan of the run that the folder belongs to, if it is one's."""
-    for folder in (path, *path.resolve().parents[:2]):
-        if RunPaths(folder).plan.exists():
-            return read_plan(RunPaths(folder).plan)
-    return None
-
-
-def _protocol(order: EvaluationOrder, model: ModelFolder, plan: Plan | None) -> Protocol:
+def _protocol(order: EvaluationOrder, model: ModelFolder, trained: Trained | None) -> Protocol:
     """The order's protocol with what the model's run knows, its budgets within the context."""
     protocol = order.protocol
-    if plan is not None and protocol.training_budget is None:
-        protocol = replace(protocol, training_budget=plan.stages[-1].budgets[-1].tokens)
+    if trained is not None and protocol.training_budget is None:
+        protocol = replace(protocol, training_budget=trained.budget_tokens)
     room = model.max_context_tokens - max(map(max_prompt_tokens, order.benchmarks.values()))
     if max(protocol.budgets) > room:
         raise E3Error(

@@ -16,10 +16,11 @@ from e3mega.errors import E3Error
 from e3mega.evaluate.difficulty import Thresholds, by_quantiles, by_thresholds
 from e3mega.evaluate.grade_journal import GradedProblem, GradeJournal
 from e3mega.evaluate.grading import Sampling, ToGrade, grade_problems
-from e3mega.generation.model_folder import ModelFolder, read_model_folder
+from e3mega.generation.model_folder import ModelFolder
 from e3mega.plan.paths import GradePaths
 from e3mega.rollout.whole_file import write_whole
 from e3mega.run.grade_progress import GradeProgress
+from e3mega.run.model_source import model_at
 from e3mega.run.tier import TierOrder, open_tier
 from e3mega.spec.schema.generation import GenerationOptions
 from e3mega.spec.schema.layout import GenerationLayout
@@ -71,7 +72,7 @@ def grade(order: GradeOrder) -> GradeSummary:
 
 
 async def _grade(order: GradeOrder) -> None:
-    model = read_model_folder(order.model)
+    model = model_at(order.model, order.out)
     paths = GradePaths(order.out)
     journal = GradeJournal(paths.journal, _identity(order, model))
     task = build_task(order.task, order.sampling.seed, model.path)
@@ -147,7 +148,7 @@ def _prompts(problems: Sequence[tuple[str, int]], task: Task) -> Iterator[ToGrad
 def _conclude(order: GradeOrder) -> GradeSummary:
     """Write the problems with their parts, the completions, and the summary."""
     paths = GradePaths(order.out)
-    journal = GradeJournal(paths.journal, _identity(order, read_model_folder(order.model)))
+    journal = GradeJournal(paths.journal, _identity(order, model_at(order.model, order.out)))
     rows = [(each.index, _light(each)) for each in journal.finished()]
     graded = [light for _, light in sorted(rows, key=lambda row: row[0])]
     rates = [each.pass_rate for each in graded]

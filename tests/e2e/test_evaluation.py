@@ -18,6 +18,7 @@ from e3mega.report.runs import read_run
 from e3mega.spec.task_file import named_task
 from e3mega.tasks.countdown import CountdownOptions
 from e3mega.tasks.countdown_task import CountdownTask
+from tests.e2e.live_run import Finished
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 NUM_PROBLEMS, BUDGETS = 64, (16, 32, 64, 128, 256)
@@ -84,3 +85,36 @@ def test_two_models_at_five_budgets_resume_without_asking_twice(tmp_path: Path) 
         assert not difference_in_errors(whole, separate) > 4.0
     again = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True)
     assert "one: 0 tokens generated" in again.stdout, "nothing is missing, so no server starts"
+
+
+def test_a_run_and_its_checkpoint_are_measured_on_several_benchmarks(
+    finished: Finished, tmp_path: Path
+) -> None:
+    """The newest checkpoint holds the weights that were exported, so nothing is asked twice."""
+    run_dir = finished.run.paths.run_dir
+    newest = max(finished.run.paths.checkpoints.glob("step_*"))
+    other = tmp_path / "hard-only.yaml"
+    other.write_text("task: {kind: countdown, half: hard, trace_hit_frac: 0.4}\n")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "e3mega.cli", "eval", str(run_dir), str(newest)),
+            *("--task", "countdown-3", "--task", str(other), "--budgets", "32,64,128"),
+            *("--problems", "16", "--samples", "2", "--seed", "3"),
+            *("--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    name = f"{run_dir.name}-{newest.name}"
+    assert f"{name}: 0 tokens generated" in done.stdout, done.stdout
+    chosen = finished.last("budget_decision")["chosen"]
+    for each in (run_dir.name, name):
+        events = read_run(tmp_path / "out" / each).of("evaluation")
+        assert {event["benchmark"] for event in events} == {"countdown-3", "hard-only"}
+        assert {event["num_problems"] for event in events} >= {16}
+        assert all(event["training_budget"] == chosen for event in events if chosen == 64)
+    first, second = (read_run(tmp_path / "out" / each) for each in (run_dir.name, name))
+    curves = [[event["accuracy"] for event in run.of("evaluation")] for run in (first, second)]
+    assert curves[0] == curves[1]
