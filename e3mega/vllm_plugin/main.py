@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from multiprocessing.util import register_after_fork
 from pathlib import Path
 
 from e3mega.errors import TierError, boundary
@@ -38,6 +39,8 @@ def fork_instead_of_spawn() -> None:
         original(cls, vllm_config)
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
 
+    # A forked process finds vLLM's plugins loaded and does not call ours, which would tie it.
+    register_after_fork(die_with_parent, lambda tie: tie())
     # setattr, for a class method is replaced by another with the same call.
     setattr(CpuPlatform, "check_and_update_config", classmethod(check_and_fork))  # noqa: B010
 

@@ -1,14 +1,13 @@
 """``e3mega eval`` on two models with real servers, killed in the middle and started again."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -63,13 +62,16 @@ def test_two_models_at_five_budgets_resume_without_asking_twice(tmp_path: Path) 
         *("--training-budget", "64", "--problems", str(NUM_PROBLEMS), "--samples", "2"),
         *("--cache", str(cache), "--out", str(tmp_path / "out")),
     ]
-    first = subprocess.Popen(line, stdout=subprocess.DEVNULL, start_new_session=True)
+    first = subprocess.Popen(line, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
     while not cache.exists() or len(requests(cache)) < 100:
         assert first.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(first.pid, signal.SIGKILL)
+    below = psutil.Process(first.pid).children(recursive=True)
+    first.kill()
     first.wait()
+    _, alive = psutil.wait_procs(below, timeout=60)
+    assert alive == [], "the servers die with the command"
     before = requests(cache)
     done = subprocess.run(line, capture_output=True, text=True, timeout=400, check=True)
     after = requests(cache)

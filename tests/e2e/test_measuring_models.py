@@ -88,7 +88,7 @@ def test_a_killed_grading_goes_on_and_generates_nothing_twice(
     below = psutil.Process(first.pid).children(recursive=True)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    _, alive = psutil.wait_procs(below, timeout=30)
+    _, alive = psutil.wait_procs(below, timeout=60)
     assert alive == [], "the servers die with the command"
     before = journal.read_bytes()
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
