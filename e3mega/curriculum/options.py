@@ -187,11 +187,11 @@ class DataOptions(Options):
 class TokenCaps(Options):
     """Hard limits of tokens: a run or stage that would pass one stops with an error."""
 
-    max_generated_tokens: Positive | None = None
+    max_generated_tokens: TokenCount | None = None
     """Completion tokens generated for any purpose."""
-    max_trained_tokens: Positive | None = None
+    max_trained_tokens: TokenCount | None = None
     """Completion tokens trained on, those of supervised stages included."""
-    max_evaluated_tokens: Positive | None = None
+    max_evaluated_tokens: TokenCount | None = None
     """Completion tokens generated for measurements."""
-    max_discarded_tokens: Positive | None = None
+    max_discarded_tokens: TokenCount | None = None
     """Completion tokens generated and dropped."""

@@ -16,6 +16,7 @@ from e3mega.loop.tier import Tier
 from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import LEFT_STATUS, Plan, read_plan
+from e3mega.plan.set_caps import with_caps
 from e3mega.rollout.channel import CommandSender
 from e3mega.tasks.catalog import build_task
 
@@ -95,7 +96,8 @@ def main(argv: list[str]) -> int:
     paths = RunPaths(run_dir)
     metrics = MetricsWriter(paths.metrics("loop"))
     try:
-        has_left = asyncio.run(run_loop(read_plan(paths.plan), paths, attempt, metrics))
+        plan = with_caps(read_plan(paths.plan), paths.set_caps)
+        has_left = asyncio.run(run_loop(plan, paths, attempt, metrics))
     except E3Error as error:
         metrics.write("run_failed", reason=str(error))
         print(json.dumps({"reason": str(error)}), file=sys.stderr)

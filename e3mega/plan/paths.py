@@ -17,6 +17,11 @@ class RunPaths:
         return self.run_dir / "plan.json"
 
     @property
+    def set_caps(self) -> Path:
+        """Caps that were set when the run was resumed."""
+        return self.run_dir / "caps.jsonl"
+
+    @property
     def resolved(self) -> Path:
         """The resolved spec, each value with its origin."""
         return self.run_dir / "resolved.yaml"

@@ -196,8 +196,8 @@ def check_caps(ledger: Ledger, caps: TokenCaps, intent: Intent, *, whose: str) -
         if cap is not None and more and used + more > cap:
             raise E3Error(
                 f"{whose}.{name}: {used} tokens are used and the next piece of work may take "
-                f"{more}, which would pass {cap}; start a run with a higher cap, or end the stage "
-                "before it with exit: {kind: tokens}"
+                f"{more}, which would pass {cap}; go on with e3mega resume RUN --set "
+                f"{whose}.{name}=TOKENS, or end the stage before it with exit: {{kind: tokens}}"
             )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from e3mega.errors import E3Error
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan, read_plan
+from e3mega.plan.set_caps import append_caps, parse_caps
 from e3mega.run.attempts import end_attempt, read_attempts
 from e3mega.run.causes import exit_words
 from e3mega.run.creation import create_folder
@@ -48,12 +49,7 @@ def resume_run(run_dir: Path) -> int:
     Raises E3Error when the folder holds no run, its run is finished or at work, RecordError when
     its plan is of another version of e3mega.
     """
-    paths = RunPaths(run_dir.resolve())
-    if not paths.plan.exists():
-        raise E3Error(
-            f"{run_dir} holds no run ({paths.plan.name} is missing); name the folder that "
-            "`e3mega run` made"
-        )
+    paths = _run_paths(run_dir)
     lock = take_lock(paths)
     try:
         _check_nodes(read_plan(paths.plan))
@@ -66,6 +62,31 @@ def resume_run(run_dir: Path) -> int:
         return _supervised(paths, lock)
     finally:
         os.close(lock)
+
+
+def set_caps(run_dir: Path, sets: Sequence[str]) -> None:
+    """Set caps of a run that is not at work, for all its attempts from the next one on.
+
+    Raises E3Error with what is no cap, and when the folder holds no run or its run is at work.
+    """
+    paths = _run_paths(run_dir)
+    caps = parse_caps(read_plan(paths.plan), sets)
+    lock = take_lock(paths)
+    try:
+        append_caps(paths.set_caps, caps)
+    finally:
+        os.close(lock)
+
+
+def _run_paths(run_dir: Path) -> RunPaths:
+    """The paths of a folder that holds a run."""
+    paths = RunPaths(run_dir.resolve())
+    if not paths.plan.exists():
+        raise E3Error(
+            f"{run_dir} holds no run ({paths.plan.name} is missing); name the folder that "
+            "`e3mega run` made"
+        )
+    return paths
 
 
 def _check_nodes(plan: Plan) -> None:

@@ -14,6 +14,7 @@ from e3mega.loop.controller import Controller
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.state import LoopState, read_state, state_to_json
 from e3mega.plan.paths import RunPaths
+from e3mega.plan.set_caps import append_caps, parse_caps, with_caps
 from e3mega.rollout.batch_file import read_batch
 from e3mega.rollout.records import CommandKind
 from e3mega.rollout.rows import read_groups
@@ -207,6 +208,49 @@ def test_a_cap_stops_the_run_before_it_is_passed(tmp_path: Path) -> None:
     trained = ledger["easy"]["trained"]["tokens"]
     # One round is 8 prompts x 4 samples x 64 tokens at most.
     assert trained + 2048 > 9000 - 2048 and trained <= 9000
+
+
+def test_a_run_goes_on_with_a_higher_cap_to_the_same_batches(tmp_path: Path) -> None:
+    """The cap stops it, then every resume of it, until it is set; the plan stays as it was."""
+    plain = small_plan(f"{STAGE}.exit.steps=4", "checkpoint.every_rounds=1")
+    whole, _ = make_jobs(plain, tmp_path / "whole")
+    run(whole)
+    plan = small_plan(
+        *(f"{STAGE}.exit.steps=4", "checkpoint.every_rounds=1"),
+        f"{STAGE}.caps.max_trained_tokens=4000",
+    )
+    paths = RunPaths(tmp_path / "run")
+    state = LoopState()
+    for _ in range(2):
+        jobs, learner = make_jobs(with_caps(plan, paths.set_caps), paths.run_dir)
+        learner.version = state.version
+        with pytest.raises(E3Error, match=r"--set curriculum.stages.easy.caps.max_trained_tokens="):
+            run(jobs, state)
+        state = read_state(newest_state(paths))
+    append_caps(paths.set_caps, parse_caps(plan, [f"{STAGE}.caps.max_trained_tokens=100k"]))
+    jobs, learner = make_jobs(with_caps(plan, paths.set_caps), paths.run_dir)
+    learner.version = state.version
+    ended = run(jobs, state)
+    assert finished(paths.run_dir, "easy")["reason"] == "steps"
+    assert ended.ledger_of("easy").trained.tokens > 4000
+    assert batches(paths.run_dir) == batches(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("loss.kl=null", "only caps can be set"),
+        ("curriculum.stages.other.caps.max_trained_tokens=1", "only caps can be set"),
+        ("curriculum.caps.max_tokens=5", "the caps are max_generated_tokens"),
+        ("curriculum.caps.max_trained_tokens=-5", "a number of tokens or null"),
+    ],
+)
+def test_nothing_but_caps_is_set_by_a_resume(word: str, message: str) -> None:
+    with pytest.raises(E3Error, match=message):
+        parse_caps(small_plan(), [word])
+    assert parse_caps(small_plan(), ["curriculum.caps.max_trained_tokens=2k"]) == {
+        "curriculum.caps.max_trained_tokens": 2048
+    }
 
 
 def test_the_ledger_is_written_for_each_stage_and_sums_to_the_run(tmp_path: Path) -> None:
