@@ -41,6 +41,9 @@ class CountdownOptions(Options):
     """Checksum that the file of graded problems must have; null accepts any."""
     held_out_frac: Fraction = 0.35
     """Share of all problems kept for evaluation and never trained on."""
+    trace_has_verification: bool = True
+    """Whether traces try until a verdict says that an attempt hits; else they state a hit at once,
+    without a verdict."""
     trace_hit_frac: Fraction = 0.5
     """Share of supervised traces that contain a hit."""
     trace_stop_frac: Annotated[float, Field(gt=0, le=1)] = 0.3

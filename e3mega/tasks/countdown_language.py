@@ -2,7 +2,8 @@
 
 A prompt is ``numbers 3 5 7 target 1 think``. A completion is any number of attempts, each
 ``3 + 5 = 8 - 7 = 1 ok`` (``no`` for a miss), then ``<answer> ( 3 + 5 ) - 7 </answer> <end>``, or
-``none <end>`` when it gives up.
+``none <end>`` when it gives up. A trace without verification is ``3 + 5 = 8 - 7 = 1 <answer>
+( 3 + 5 ) - 7 </answer> <end>``.
 """
 
 from collections.abc import Sequence
@@ -43,12 +44,17 @@ def num_attempt_tokens(options: CountdownOptions) -> int:
 
 def attempt_text(attempt: Attempt, verdict: str) -> str:
     """An attempt with its verdict. Example: ``3 + 5 = 8 - 7 = 1 ok``."""
+    return f"{steps_text(attempt)} {verdict}"
+
+
+def steps_text(attempt: Attempt) -> str:
+    """An attempt without a verdict. Example: ``3 + 5 = 8 - 7 = 1``."""
     text = str(attempt.operands[0])
     for operator, operand, value in zip(
         attempt.operators, attempt.operands[1:], attempt.values, strict=True
     ):
         text += f" {operator} {operand} = {value}"
-    return f"{text} {verdict}"
+    return text
 
 
 def answer_text(attempt: Attempt) -> str:

@@ -14,6 +14,7 @@ from e3mega.tasks.countdown_language import (
     MISS,
     answer_text,
     attempt_text,
+    steps_text,
 )
 from e3mega.tasks.countdown_problems import Attempt, Problem
 
@@ -74,6 +75,9 @@ class TraceWriter:
 
     def completion(self, index: int, problem: Problem) -> tuple[str, bool]:
         """The text of the completion of trace ``index``, and whether it contains a hit."""
+        if not self._options.trace_has_verification:
+            (*_, solution), _ = self.attempts(index, problem, has_hit=True)
+            return f"{steps_text(solution)} {answer_text(solution)}", True
         attempts, has_hit = self.attempts(index, problem)
         words = [attempt_text(attempt, MISS) for attempt in attempts[:-1]]
         if has_hit:

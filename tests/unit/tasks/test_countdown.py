@@ -194,3 +194,18 @@ def test_other_sizes_of_problems_work() -> None:
             assert len(trace.prompt.token_ids) == max_prompt_tokens(options)
             assert len(trace.prompt.token_ids + trace.token_ids) <= max_trace_tokens(options)
             assert task.mark(trace.prompt, trace.token_ids).reward == float(trace.has_hit)
+
+
+def test_traces_without_verification_state_a_hit_at_once() -> None:
+    """The same problems in the same order; the answer earns the reward, and nothing is checked."""
+    plain = CountdownTask(OPTIONS.model_copy(update={"trace_has_verification": False}), 5)
+    checked = CountdownTask(OPTIONS, 5)
+    for index in range(200):
+        trace = plain.trace(index)
+        assert trace.prompt == checked.trace(index).prompt and trace.has_hit
+        words = plain.text(trace.token_ids).split()
+        assert not {"ok", "no", "none"} & set(words)
+        assert words.index("<answer>") == 4 * OPTIONS.num_numbers - 3
+        marks = plain.mark(trace.prompt, trace.token_ids)
+        assert (marks.reward, marks.num_attempts) == (1.0, 0)
+        assert len(trace.prompt.token_ids + trace.token_ids) <= max_trace_tokens(OPTIONS)
