@@ -17,6 +17,8 @@ from e3mega.loop.jobs import Jobs
 from e3mega.loop.measure import (
     choose_budget,
     evaluate_stage,
+    evaluate_within,
+    is_evaluation_due,
     is_warm,
     measure_pass_k,
     measure_signal,
@@ -168,6 +170,8 @@ class Controller:
         if reason:
             self._state = replace(self._state, is_stage_finished=True, exit_reason=reason)
             self._discard_ahead(stage)
+        elif is_evaluation_due(stage, self._state.stage_step):
+            self._state = await evaluate_within(jobs, self._tier, self._state, stage)
         self._rewards += rewards_of(data)
         await self._checkpoint_if_due(stage)
         write_round_metrics(jobs, self._state, stage, data)

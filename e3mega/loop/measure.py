@@ -25,8 +25,10 @@ from e3mega.loop.requests import measure_prompts
 from e3mega.loop.scoring import score_sequences
 from e3mega.loop.state import LoopState
 from e3mega.loop.sync import TierSync
+from e3mega.metrics import Json
 from e3mega.plan.planfile import StagePlan
 from e3mega.rollout.records import Purpose
+from e3mega.spec.schema.curriculum import StageMode
 
 
 async def choose_budget(
@@ -79,6 +81,39 @@ async def evaluate_stage(
     jobs: Jobs, tier: TierSync, state: LoopState, stage: StagePlan, *, label: str
 ) -> LoopState:
     """Accuracy over the test budgets on held-out problems of both slices."""
+    return await _evaluate(jobs, tier, state, stage, event="evaluation", label=label)
+
+
+def is_evaluation_due(stage: StagePlan, stage_step: int) -> bool:
+    """Whether the stage is measured after this many of its steps, its last ones left out."""
+    every = stage.evaluation.every_steps
+    return every is not None and stage.mode is StageMode.RL and stage_step % every == 0
+
+
+async def evaluate_within(
+    jobs: Jobs, tier: TierSync, state: LoopState, stage: StagePlan
+) -> LoopState:
+    """The same measurement as at the stage's end, with the same seeds, while it goes on."""
+    with jobs.timed("evaluate_s"):
+        return await _evaluate(
+            jobs,
+            tier,
+            state,
+            stage,
+            event="evaluation_within",
+            stage_step=state.stage_step,
+        )
+
+
+async def _evaluate(
+    jobs: Jobs,
+    tier: TierSync,
+    state: LoopState,
+    stage: StagePlan,
+    *,
+    event: str,
+    **fields: Json,
+) -> LoopState:
     await tier.ensure(state.version, stage)
     options = stage.evaluation
     state, groups = await measure_prompts(
@@ -96,8 +131,8 @@ async def evaluate_stage(
         outcomes = every.of_slice(name)
         curve = accuracy_curve(outcomes, options.budgets)
         jobs.metrics.write(
-            "evaluation",
-            label=label,
+            event,
+            **fields,
             stage=stage.name,
             version=state.version,
             slice=name,

@@ -252,10 +252,12 @@ class _View:
         return sync_seconds(num_bytes, machine, num_devices)
 
     def _measuring_s(self, stage: StagePlan) -> float:
-        """Evaluation after the stage, and the measurement of a coupled rule before it."""
+        """Evaluations within and after the stage, and of a coupled rule before it."""
         evaluation, rule = stage.evaluation, stage.budget
         samples = evaluation.num_problems * evaluation.samples_per_problem
-        found = self._generation_s(self._load(stage, samples, evaluation.budgets[-1]))
+        every = evaluation.every_steps
+        count = 1 if every is None else 1 + (stage.max_steps - 1) // every
+        found = count * self._generation_s(self._load(stage, samples, evaluation.budgets[-1]))
         if isinstance(rule, CoupledBudget):
             samples = rule.num_problems * rule.samples_per_problem
             found += self._generation_s(self._load(stage, samples, 2 * rule.candidates[-1]))

@@ -24,10 +24,11 @@ IDENTITY: dict[str, tuple[str, ...]] = {
     "round": ("stage", "round"),
     "recognition": ("stage", "step"),
     "evaluation": ("label", "slice"),
+    "evaluation_within": ("version", "slice"),
     "separate": ("label", "slice"),
     "forcing": ("label", "slice"),
     "asymmetry": ("label", "version"),
-    "attempt_logprobs": ("version",),
+    "attempt_logprobs": ("label",),
     "signal": ("stage", "step"),
     "grid_changed": ("stage",),
     "pass_k": ("label", "slice"),
@@ -181,16 +182,18 @@ def asymmetry_events(path: Path) -> list[Event]:
     if not path.exists():
         return []
     content = json.loads(path.read_text(encoding="utf-8"))
-    rows = content["chained"]
-    return [
-        {
-            "event": "asymmetry",
-            "label": Path(content["model"]).name,
-            "attempts": [row["num_attempts"] for row in rows],
-            "k": [point["k"] for point in rows[0]["points"]] if rows else [],
-            "pass_at_k": [[point["pass_at_k"] for point in row["points"]] for row in rows],
-        }
-    ]
+    rows, contexts = content["chained"], content.get("contexts", [])
+    label = Path(content["model"]).name
+    attempts: Event = {
+        "event": "asymmetry",
+        "label": label,
+        "attempts": [row["num_attempts"] for row in rows],
+        "k": [point["k"] for point in rows[0]["points"]] if rows else [],
+        "pass_at_k": [[point["pass_at_k"] for point in row["points"]] for row in rows],
+    }
+    fields = ("attempt", "context", "progress", "repeat")
+    logprobs: Event = {field: [point[field] for point in contexts] for field in fields}
+    return [attempts, {**logprobs, "event": "attempt_logprobs", "label": label}]
 
 
 def _ordered(events: dict[str, tuple[Event, ...]]) -> dict[str, tuple[Event, ...]]:

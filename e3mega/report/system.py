@@ -13,8 +13,8 @@ from e3mega.report.drawing import Cell, Drawing, Table
 from e3mega.report.lines import Quantity, draw_lines, lines_table
 from e3mega.report.runs import Cohort, Event, Run, number, text
 
-PHASES = ("generation", "verify", "pack", "train", "sync", "canary", "checkpoint")
-PHASE_COLOURS = tuple(SERIES[place] for place in (0, 4, 5, 1, 2, 3, 6))
+PHASES = ("generation", "verify", "pack", "train", "sync", "canary", "checkpoint", "evaluate")
+PHASE_COLOURS = (*(SERIES[place] for place in (0, 4, 5, 1, 2, 3, 6)), QUIET)
 
 
 def draw_time(cohorts: Sequence[Cohort]) -> Drawing | None:

@@ -16,7 +16,12 @@ from e3mega.curriculum.options import (
 )
 from e3mega.spec.findings import Finding
 from e3mega.spec.stage_view import CONTEXT, Rule, StageView, ascends
+from e3mega.tasks.countdown import CountdownOptions
+from e3mega.tasks.countdown_text import CountdownTextOptions
+from e3mega.tasks.multiplication import MultiplicationOptions
 from e3mega.tasks.sizes import max_prompt_tokens
+
+_WITH_TRACES = CountdownOptions, CountdownTextOptions, MultiplicationOptions
 
 
 def budgets_ascend(view: StageView) -> Iterator[Finding]:
@@ -72,6 +77,8 @@ def steps_are_whole_rounds(view: StageView) -> Iterator[Finding]:
     }
     if isinstance(budget, RampBudget):
         counts["budget", "steps_per_level"] = budget.steps_per_level
+    if view.is_rl and view.stage.evaluation.every_steps is not None:
+        counts["evaluation", "every_steps"] = view.stage.evaluation.every_steps
     for (section, name), steps in counts.items():
         if steps % per_round:
             fix = f"use {steps // per_round * per_round or per_round}"
@@ -87,6 +94,10 @@ def exit_can_be_measured(view: StageView) -> Iterator[Finding]:
         if view.is_rl:
             fix = "use kind: steps, tokens, plateau or target"
             yield Finding(kind, "no recognition for {0}", fix, mode)
+        task = view.stage.task
+        if isinstance(task, _WITH_TRACES) and not task.trace_has_verification:
+            cites = (view.key("task", "trace_has_verification"),)
+            yield Finding(kind, "traces with verdicts, against {0}", "use kind: steps", cites)
         if leave.min_steps > leave.max_steps:
             cites = (view.key("exit", "max_steps"),)
             fix = f"use {leave.max_steps} or less"

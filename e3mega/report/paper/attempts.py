@@ -17,10 +17,26 @@ from e3mega.report.paper.reference import (
     KS,
     NEW_CONTEXT,
     PASS_BY_ATTEMPTS,
+    PROGRESS,
     UNIQUE_ATTEMPTS,
 )
 from e3mega.report.paper.rollout_facts import RolloutFacts, facts_of
-from e3mega.report.runs import Cohort, Event, number, numbers, text
+from e3mega.report.runs import Cohort, Event, numbers, text
+
+CONTEXTS = {
+    "context": (
+        "with the attempt before",
+        "log p(a_k | before) - log p(a_k | all but one)",
+        NEW_CONTEXT,
+    ),
+    "progress": (
+        "against the attempt before",
+        "log p(a_k | before) - log p(a_(k-1) | before)",
+        PROGRESS,
+    ),
+    "repeat": ("the same attempt again", "log p(a_(k-1) | a_1 .. a_(k-1))", ()),
+}
+"""By field of ``attempt_logprobs``: a panel's title, its axis, the paper's lines."""
 
 
 def draw_pass_by_attempts(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | None:
@@ -155,21 +171,28 @@ def draw_equations(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | 
 
 
 def draw_attempt_logprobs(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | None:
-    """How much the attempt before changes the next one's log-probability (Fig. 14)."""
-    axes = new_axes("attempt", "log p(a_k | all before) - log p(a_k | all but one)")
-    rows: list[tuple[Cell, ...]] = []
+    """What an attempt tells the next one, in nats per token (Fig. 14), a panel a quantity."""
     events = [(c, e) for c in cohorts for run in c.runs for e in run.of("attempt_logprobs")]
-    for place, (cohort, event) in enumerate(events):
-        attempts, values = numbers(event, "attempt"), numbers(event, "difference")
-        label = f"{cohort.label}, version {number(event, 'version'):.0f}"
-        _line(axes, attempts, values, place, label)
-        rows += [(label, x, y) for x, y in zip(attempts, values, strict=False)]
+    rows: list[tuple[Cell, ...]] = []
+    for cohort, event in events:
+        columns = [numbers(event, field) for field in ("attempt", *CONTEXTS)]
+        rows += [(_model(cohort, event), *values) for values in zip(*columns, strict=False)]
     if not rows:
         return None
-    draw_reference(axes, NEW_CONTEXT if with_paper else (), has_own_height=False)
-    legend(axes)
-    table = Table(("model", "attempt", "difference_nats"), tuple(rows))
-    return Drawing((panel("what the attempt before adds", axes),), table)
+    panels: list[Panel] = []
+    for field, (title, y_label, reference) in CONTEXTS.items():
+        axes = new_axes("attempt k", y_label)
+        for place, (cohort, event) in enumerate(events):
+            attempts, values = numbers(event, "attempt"), numbers(event, field)
+            _line(axes, attempts, values, place, _model(cohort, event))
+        draw_reference(axes, reference if with_paper else (), has_own_height=False)
+        legend(axes)
+        panels.append(panel(title, axes))
+    return Drawing(tuple(panels), Table(("model", "attempt", *CONTEXTS), tuple(rows)))
+
+
+def _model(cohort: Cohort, event: Event) -> str:
+    return ", ".join(part for part in (cohort.label, text(event, "label")) if part)
 
 
 def _line(axes: Axes, x: Sequence[float], y: Sequence[float], place: int, label: str) -> None:

@@ -101,11 +101,23 @@ def _forced(cohorts: Sequence[Cohort]) -> list[tuple[Cohort, Run, Event]]:
     ]
 
 
+def draw_ends(
+    cohorts: Sequence[Cohort], reference: Sequence[ReferenceLine], title: str
+) -> Panel | None:
+    """The end of every run over test budgets on all held-out problems, as one panel."""
+    found = _by_slice(cohorts, reference, with_base=False, slices=slices_of(cohorts)[:1])
+    return Panel(title, found[0].svg) if found else None
+
+
 def _by_slice(
-    cohorts: Sequence[Cohort], reference: Sequence[ReferenceLine], *, with_base: bool
+    cohorts: Sequence[Cohort],
+    reference: Sequence[ReferenceLine],
+    *,
+    with_base: bool,
+    slices: Sequence[str] | None = None,
 ) -> tuple[Panel, ...]:
     drawn: list[tuple[str, Axes]] = []
-    for slice_name in slices_of(cohorts):
+    for slice_name in slices_of(cohorts) if slices is None else slices:
         axes = new_axes("test budget, tokens", "accuracy")
         budgets: list[float] = []
         for row, cohort in enumerate(cohorts):

@@ -1,4 +1,8 @@
-"""Training as the paper draws it: Fig. 4, 5, 9b, 13, 15 and the rewards of Fig. 16."""
+"""Training as the paper draws it: Fig. 4, 5, 9b, 13, 15 and the rewards of Fig. 16.
+
+Accuracy is that of held-out problems where runs were measured while they trained
+(``evaluation.every_steps``), else the reward of the rollouts that were trained on.
+"""
 
 # matplotlib's drawing functions take **kwargs that its stubs leave untyped.
 # pyright: reportUnknownMemberType=false
@@ -6,24 +10,36 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from e3mega.report.accuracy import end_label, evaluation, points_of, slice_title
 from e3mega.report.canvas import Panel, new_axes, panel
 from e3mega.report.drawing import Drawing
 from e3mega.report.lines import Quantity, draw_lines, lines_table, mark_stages, rl_steps
+from e3mega.report.paper.budgets import draw_ends
+from e3mega.report.paper.held_out import (
+    FIELDS,
+    draw_held_out,
+    held_out_steps,
+    is_followed,
+    slices_followed,
+)
 from e3mega.report.paper.layer import draw_reference
 from e3mega.report.paper.reference import (
     ASYMMETRY_ACCURACY,
+    ASYMMETRY_BEYOND,
     ASYMMETRY_LENGTH,
     HARD_REWARD,
     KL,
     SIGN_ACCURACY,
+    SIGN_ACCURACY_BEYOND,
     SIGN_ATTEMPTS,
     SIGN_ENTROPY,
     SIGN_LENGTH,
+    STAGE_ACCURACY,
     VERIFICATIONS,
     VERIFIED_ACCURACY,
     ReferenceLine,
 )
-from e3mega.report.runs import Cohort
+from e3mega.report.runs import Cohort, Event, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,91 +54,133 @@ class StepPanel:
     """Whether the paper's values are scaled to the panel: lengths and counts are."""
 
 
-ACCURACY = Quantity("reward_mean", "")
+REWARD = Quantity("reward_mean", "")
 BY_VERDICT = (("incorrect", "incorrect"), ("correct", "correct"))
+LENGTH = tuple(Quantity(f"length_{kind}", label) for kind, label in BY_VERDICT)
+ATTEMPTS = tuple(Quantity(f"attempts_{kind}", label) for kind, label in BY_VERDICT)
+ENTROPY = (Quantity("entropy", ""),)
 
 
 def draw_asymmetry(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | None:
-    """Accuracy at the training budget and length over steps, a line a run (Fig. 4)."""
-    length = tuple(Quantity(f"length_{kind}", label) for kind, label in BY_VERDICT)
-    return _draw(
-        cohorts,
-        (
-            StepPanel("accuracy at the training budget", "reward", (ACCURACY,), ASYMMETRY_ACCURACY),
-            StepPanel("length", "tokens of a completion", length, ASYMMETRY_LENGTH, True),
-        ),
-        with_paper=with_paper,
-        min_cohorts=2,
-    )
+    """Accuracy at the training budget, length, and accuracy beyond it, a line a run (Fig. 4)."""
+    if len(cohorts) < 2:
+        return None
+    accuracy = _accuracy(cohorts, ASYMMETRY_ACCURACY if with_paper else (), has_beyond=False)
+    length = StepPanel("length", "tokens of a completion", LENGTH, ASYMMETRY_LENGTH, True)
+    ends = draw_ends(cohorts, ASYMMETRY_BEYOND if with_paper else (), "extrapolation")
+    return _drawing(cohorts, [*accuracy, _panel(cohorts, length, with_paper=with_paper), ends])
 
 
 def draw_signs(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | None:
     """Runs with and without negative gradients (Fig. 5), incorrect solid and correct dashed."""
-    attempts = tuple(Quantity(f"attempts_{kind}", label) for kind, label in BY_VERDICT)
-    length = tuple(Quantity(f"length_{kind}", label) for kind, label in BY_VERDICT)
-    return _draw(
-        cohorts,
-        (
-            StepPanel("accuracy", "reward", (ACCURACY,), SIGN_ACCURACY),
-            StepPanel("verifications", "attempts in a completion", attempts, SIGN_ATTEMPTS, True),
-            StepPanel("length", "tokens of a completion", length, SIGN_LENGTH, True),
-            StepPanel("entropy", "nats per token", (Quantity("entropy", ""),), SIGN_ENTROPY, True),
-        ),
-        with_paper=with_paper,
-        min_cohorts=2,
+    if len(cohorts) < 2:
+        return None
+    reference = (*SIGN_ACCURACY, *(SIGN_ACCURACY_BEYOND if is_followed(cohorts) else ()))
+    specs = (
+        StepPanel("verifications", "attempts in a completion", ATTEMPTS, SIGN_ATTEMPTS, True),
+        StepPanel("length", "tokens of a completion", LENGTH, SIGN_LENGTH, True),
+        StepPanel("entropy", "nats per token", ENTROPY, SIGN_ENTROPY, True),
     )
+    accuracy = _accuracy(cohorts, reference if with_paper else (), has_beyond=True)
+    others = [_panel(cohorts, spec, with_paper=with_paper) for spec in specs]
+    return _drawing(cohorts, [*accuracy, *others])
 
 
 def draw_kl(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | None:
     """Divergence from the weights that the stage began with (Fig. 13)."""
     kl = StepPanel("divergence from the reference", "KL, nats per token", (Quantity("kl", ""),), KL)
-    return _draw(cohorts, (kl,), with_paper=with_paper)
+    return _drawing(cohorts, [_panel(cohorts, kl, with_paper=with_paper)], fields=("kl",))
 
 
 def draw_verified(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | None:
     """Verifications and accuracy of runs that differ in their base and signs (Fig. 15)."""
-    attempts = (
-        Quantity("attempts_incorrect", "incorrect"),
-        Quantity("attempts_correct", "correct"),
-    )
-    return _draw(
-        cohorts,
-        (
-            StepPanel("verifications", "attempts in a completion", attempts, VERIFICATIONS, True),
-            StepPanel("accuracy", "reward", (ACCURACY,), VERIFIED_ACCURACY),
-        ),
-        with_paper=with_paper,
-        min_cohorts=2,
-    )
+    if len(cohorts) < 2:
+        return None
+    attempts = StepPanel("verifications", "attempts in a completion", ATTEMPTS, VERIFICATIONS, True)
+    accuracy = _accuracy(cohorts, VERIFIED_ACCURACY if with_paper else (), has_beyond=False)
+    return _drawing(cohorts, [_panel(cohorts, attempts, with_paper=with_paper), *accuracy])
 
 
 def draw_stage_rewards(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | None:
-    """Reward across the stages of a curriculum (Fig. 9b and 16): a jump is extrapolation."""
+    """Accuracy and reward across the stages of a curriculum (Fig. 9b and 16)."""
     staged = [c for c in cohorts if len(c.runs[0].training_stages) > 1]
-    panel_ = StepPanel("training reward across stages", "reward", (ACCURACY,), HARD_REWARD)
-    return _draw(staged, (panel_,), with_paper=with_paper)
+    if not staged:
+        return None
+    panels: list[Panel | None] = []
+    for slice_name in slices_followed(staged):
+        reference = STAGE_ACCURACY if slice_name == "all" else ()
+        reference = HARD_REWARD if slice_name == "hard" else reference
+        panels.append(_held_out(staged, slice_name, reference if with_paper else ()))
+    spec = StepPanel("training reward across stages", "reward", (REWARD,), HARD_REWARD)
+    return _drawing(staged, [*panels, _panel(staged, spec, with_paper=with_paper)])
 
 
-def _draw(
+def _accuracy(
+    cohorts: Sequence[Cohort], reference: Sequence[ReferenceLine], *, has_beyond: bool
+) -> list[Panel | None]:
+    """Held-out accuracy, or the training reward where nothing was measured within a stage."""
+    if is_followed(cohorts):
+        first = slices_followed(cohorts)[0]
+        return [_held_out(cohorts, first, reference, has_beyond=has_beyond)]
+    spec = StepPanel("training reward", "reward", (REWARD,), tuple(reference))
+    return [_panel(cohorts, spec, with_paper=bool(reference))]
+
+
+def _held_out(
     cohorts: Sequence[Cohort],
-    specs: Sequence[StepPanel],
+    slice_name: str,
+    reference: Sequence[ReferenceLine],
     *,
-    with_paper: bool,
-    min_cohorts: int = 1,
+    has_beyond: bool = False,
+) -> Panel | None:
+    axes = new_axes("optimizer step", "accuracy")
+    if not draw_held_out(axes, cohorts, slice_name, has_beyond=has_beyond):
+        return None
+    mark_stages(axes, cohorts)
+    draw_reference(axes, reference, has_own_height=False)
+    return panel(slice_title(slice_name), axes)
+
+
+def _panel(cohorts: Sequence[Cohort], spec: StepPanel, *, with_paper: bool) -> Panel | None:
+    axes = new_axes("optimizer step", spec.y_label)
+    if not draw_lines(axes, cohorts, spec.quantities, events=rl_steps):
+        return None
+    axes.set_ylim(bottom=0.0)
+    mark_stages(axes, cohorts)
+    reference = spec.reference if with_paper else ()
+    draw_reference(axes, reference, has_own_height=spec.has_own_height)
+    return panel(spec.title, axes)
+
+
+_STEP_FIELDS = tuple(each.field for each in (REWARD, *LENGTH, *ATTEMPTS, *ENTROPY))
+_END_FIELDS = ("test_budget", "accuracy_at_test_budget")
+
+
+def _drawing(
+    cohorts: Sequence[Cohort],
+    panels: Sequence[Panel | None],
+    fields: tuple[str, ...] = (*_STEP_FIELDS, *FIELDS, *_END_FIELDS),
 ) -> Drawing | None:
-    if len(cohorts) < min_cohorts:
-        return None
-    panels: list[Panel] = []
-    for spec in specs:
-        axes = new_axes("optimizer step", spec.y_label)
-        if not draw_lines(axes, cohorts, spec.quantities, events=rl_steps):
-            continue
-        axes.set_ylim(bottom=0.0)
-        mark_stages(axes, cohorts)
-        reference = spec.reference if with_paper else ()
-        draw_reference(axes, reference, has_own_height=spec.has_own_height)
-        panels.append(panel(spec.title, axes))
-    if not panels:
-        return None
-    fields = tuple(dict.fromkeys(each.field for spec in specs for each in spec.quantities))
-    return Drawing(tuple(panels), lines_table(cohorts, fields, events=rl_steps))
+    """The panels that hold something; rows of steps, of measurements and of the ends' curves."""
+    drawn = tuple(each for each in panels if each is not None)
+    return Drawing(drawn, lines_table(cohorts, fields, events=_rows)) if drawn else None
+
+
+def _rows(run: Run) -> tuple[Event, ...]:
+    measured = [
+        e for name in slices_followed((Cohort("", (run,)),)) for e in held_out_steps(run, name)
+    ]
+    return (*rl_steps(run), *measured, *_ends(run))
+
+
+def _ends(run: Run) -> list[Event]:
+    """The curve of the last weights over test budgets."""
+    label = end_label(run)
+    event = None if label is None else evaluation(run, label, "all")
+    if event is None:
+        return []
+    head: Event = {"stage": event.get("stage"), "step": event.get("version")}
+    return [
+        {**head, "test_budget": point.budget, "accuracy_at_test_budget": point.accuracy}
+        for point in points_of(event)
+    ]

@@ -23,6 +23,7 @@ _AIME = (4096.0, 8192.0, 16384.0, 24576.0, 32768.0)
 _HMMT = _AIME[1:]
 _ITERATIONS = tuple(float(step) for step in range(100, 401, 50))
 _CDOWN = tuple(float(step) for step in range(0, 91, 15))
+_TWO_TO_16K = (2048.0, 4096.0, 8192.0, 16384.0)
 _TESTED = (2048.0, 4096.0, 8192.0, 16384.0, 24576.0, 28672.0, 32768.0)
 
 AIME_2025 = (
@@ -53,6 +54,11 @@ ASYMMETRY_ACCURACY = (
     ReferenceLine("budget 1024", _ITERATIONS, (0.31, 0.40, 0.47, 0.49, 0.50, 0.51, 0.50)),
     ReferenceLine("budget 2048", _ITERATIONS, (0.32, 0.38, 0.47, 0.53, 0.56, 0.58, 0.59)),
 )
+ASYMMETRY_BEYOND = (
+    ReferenceLine("budget 512", _TWO_TO_16K, (0.50, 0.54, 0.58, 0.61)),
+    ReferenceLine("budget 1024", _TWO_TO_16K, (0.59, 0.65, 0.69, 0.72)),
+)
+"""Fig. 4, right: Countdown beyond its training budgets."""
 ASYMMETRY_LENGTH = (
     ReferenceLine("budget 512", _ITERATIONS, (139, 272, 347, 498, 469, 489, 495)),
     ReferenceLine("budget 1024", _ITERATIONS, (142, 475, 873, 947, 965, 995, 973)),
@@ -61,6 +67,10 @@ ASYMMETRY_LENGTH = (
 SIGN_ACCURACY = (
     ReferenceLine("GRPO", _CDOWN, (0.063, 0.342, 0.534, 0.643, 0.690, 0.702, 0.722)),
     ReferenceLine("masked", _CDOWN, (0.063, 0.269, 0.368, 0.427, 0.440, 0.462, 0.507)),
+)
+SIGN_ACCURACY_BEYOND = (
+    ReferenceLine("GRPO, 2x", _CDOWN, (0.069, 0.368, 0.579, 0.670, 0.728, 0.748, 0.763)),
+    ReferenceLine("masked, 2x", _CDOWN, (0.069, 0.288, 0.385, 0.454, 0.463, 0.484, 0.532)),
 )
 SIGN_ATTEMPTS = (
     ReferenceLine("GRPO, incorrect", _CDOWN, (12.7, 31.9, 39.1, 43.5, 46.4, 48.2, 49.9)),
@@ -116,6 +126,16 @@ NEW_CONTEXT = (
         (0.052, 0.085, 0.099, 0.082, 0.122, 0.099, 0.134, 0.128, 0.151),
     ),
 )
+PROGRESS = (
+    ReferenceLine(
+        "iteration 0", _PLACES, (0.008, -0.005, 0.003, 0.01, -0.03, 0.005, 0.009, 0.011, 0.014)
+    ),
+    ReferenceLine(
+        "iteration 400",
+        _PLACES,
+        (0.002, -0.004, 0.006, 0.045, 0.051, 0.039, 0.064, 0.058, 0.051),
+    ),
+)
 VERIFICATIONS = (
     ReferenceLine("Mult-V, GRPO", _ITERATIONS, (4.1, 9.4, 13.5, 15.2, 14.1, 13.8, 14.7)),
     ReferenceLine("Mult-V, masked", _ITERATIONS, (3.8, 3.4, 4.2, 4.8, 3.9, 3.7, 4.3)),
@@ -125,6 +145,22 @@ VERIFIED_ACCURACY = (
     ReferenceLine("Mult-V, GRPO", _ITERATIONS, (0.34, 0.46, 0.49, 0.57, 0.60, 0.65, 0.64)),
     ReferenceLine("Mult-V, masked", _ITERATIONS, (0.35, 0.43, 0.46, 0.49, 0.50, 0.51, 0.50)),
 )
+STAGE_ACCURACY = (
+    ReferenceLine(
+        "8k, easy",
+        tuple(float(step) for step in range(0, 251, 25)),
+        (0.400, 0.433, 0.498, 0.486, 0.507, 0.535, 0.532, 0.526, 0.529, 0.547, 0.537),
+    ),
+    ReferenceLine(
+        "16k, medium and hard",
+        tuple(float(step) for step in range(250, 551, 25)),
+        (
+            *(0.649, 0.684, 0.662, 0.701, 0.697, 0.689, 0.712),
+            *(0.720, 0.723, 0.747, 0.747, 0.712, 0.725),
+        ),
+    ),
+)
+"""Fig. 9b."""
 HARD_REWARD = (
     ReferenceLine("coupled", (60, 72, 84, 96, 108, 120), (0.0, 0.006, 0.132, 0.222, 0.323, 0.422)),
     ReferenceLine("data only", (60, 120), (0.0, 0.002)),

@@ -28,9 +28,11 @@ MORE = (
     },
     {
         "event": "attempt_logprobs",
-        "version": 300,
+        "label": "base",
         "attempt": [2, 3, 4],
-        "difference": [0.0, 0.1, 0.2],
+        "context": [0.0, 0.1, 0.2],
+        "progress": [0.1, 0.0, 0.1],
+        "repeat": [-1.0, -2.0, -3.0],
     },
     {
         "event": "forcing",
