@@ -27,6 +27,8 @@ from e3mega.errors import TierError
 from e3mega.weights.checksum import tensor_checksum
 from e3mega.weights.engines.messages import BACKEND, TensorReport, compare_reports, read_report
 
+_RESET_POLL_S = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
@@ -47,7 +49,7 @@ class KeyedClient:
         self._key = key
         self._deadline_s = deadline_s
 
-    def _post(self, path: str, body: dict[str, Any]) -> None:
+    def _post(self, path: str, body: dict[str, Any]) -> bytes:
         request = urllib.request.Request(
             f"{self._url}/{path}",
             data=json.dumps(body).encode(),
@@ -55,7 +57,7 @@ class KeyedClient:
         )
         try:
             with urllib.request.urlopen(request, timeout=self._deadline_s) as response:
-                response.read()
+                return response.read()
         except urllib.error.HTTPError as error:
             text = error.read(2000).decode(errors="replace")
             raise TierError(f"{self.name}: /{path}: status {error.code}: {text}") from error
@@ -79,7 +81,18 @@ class KeyedClient:
     def finish_weight_update(self, weight_version: str | None = None) -> None:
         """Install, label with the version, and drop what was cached under the old weights."""
         self._post("finish_weight_update", {"weight_version": weight_version})
-        self._post("reset_prefix_cache", {})
+        self._reset_prefix_cache()
+
+    def _reset_prefix_cache(self) -> None:
+        """Ask until the server says that it did: it cannot while a request holds blocks."""
+        deadline = time.monotonic() + self._deadline_s
+        while json.loads(self._post("reset_prefix_cache", {})) != {"success": True}:
+            if time.monotonic() > deadline:
+                raise TierError(
+                    f"{self.name}: its prefix cache outlives a sync: a request still holds blocks "
+                    f"of it after {self._deadline_s:g} s; see its log"
+                )
+            time.sleep(_RESET_POLL_S)
 
 
 class FanOutClient:
