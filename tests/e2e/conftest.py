@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.live_run import LiveRuns
-from tests.e2e.tier import Tier, end_tree
+from tests.e2e.tier import Tier, end_tree, wait_until_ready
 from tests.warm_parent import WarmParent
 
 
@@ -14,7 +14,7 @@ def tier(tmp_path_factory: pytest.TempPathFactory, warm_parent: WarmParent) -> I
     """One vLLM server for all tests that can share it."""
     tier = Tier(tmp_path_factory.mktemp("tier"), warm_parent)
     try:
-        tier.wait_until_ready()
+        wait_until_ready(tier.job)
         yield tier
     finally:
         end_tree(tier.job)

@@ -4,8 +4,10 @@ A file ``fault`` in the folder that weights come through holds the name of a ``F
 the receiver does what e3mega's does.
 """
 
+import os
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,6 +31,20 @@ def register() -> None:
 
     if BACKEND not in WeightTransferEngineFactory._registry:
         WeightTransferEngineFactory.register_engine(BACKEND, FaultyReceiver)
+
+
+def refuse_fork() -> None:
+    """A plugin with which no engine core comes up that was forked."""
+    from vllm.v1.engine.core import EngineCore
+
+    original = EngineCore.__init__
+
+    def start(self: EngineCore, *args: Any, **options: Any) -> None:
+        if os.environ["VLLM_WORKER_MULTIPROC_METHOD"] == "fork":
+            raise RuntimeError("this engine core was forked")
+        original(self, *args, **options)
+
+    EngineCore.__init__ = start
 
 
 def set_fault(folder: Path, fault: Fault | None) -> None:

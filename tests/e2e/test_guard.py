@@ -22,8 +22,8 @@ HANDSHAKE = {
 
 def routes(tier: Tier) -> tuple[dict[str, list[str]], list[str]]:
     """Methods by path, and the paths without methods (WebSockets), as vLLM lists both."""
-    plain = re.findall(r"Route: (\S+), Methods: (.+)", tier.log())
-    others = re.findall(r"Route: (\S+), Endpoint:", tier.log())
+    plain = re.findall(r"Route: (\S+), Methods: (.+)", tier.job.log.read_text())
+    others = re.findall(r"Route: (\S+), Endpoint:", tier.job.log.read_text())
     return {path: methods.split(", ") for path, methods in plain}, others
 
 

@@ -32,7 +32,6 @@ from tests.warm_parent import GridJob, WarmParent
 
 ROOT = Path(__file__).parents[2]
 SERVER_START_S = 240.0
-ENTRY_POINTS = "[vllm.general_plugins]\nfaults = tests.e2e.faults:register\n"
 SPREAD = ("model.init_std=0.2",)
 """Random weights whose distributions are far from uniform."""
 
@@ -46,12 +45,16 @@ def make_run(folder: Path, *sets: str) -> tuple[Plan, RunPaths]:
     return plan, paths
 
 
-def start_server(plan: Plan, paths: RunPaths, arguments: list[str], *, start: str) -> RunningJob:
-    """The server's process with the plan's environment, and the test's plugin within reach."""
+def start_server(
+    plan: Plan, paths: RunPaths, arguments: list[str], *, start: str, plugin: str = "register"
+) -> RunningJob:
+    """The server's process with the plan's environment; vLLM loads a function of ``faults``."""
     distribution = paths.run_dir / "plugin" / "faults-1.dist-info"
     distribution.mkdir(parents=True)
     (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: faults\nVersion: 1\n")
-    (distribution / "entry_points.txt").write_text(ENTRY_POINTS)
+    (distribution / "entry_points.txt").write_text(
+        f"[vllm.general_plugins]\nfaults = tests.e2e.faults:{plugin}\n"
+    )
     search = f"{distribution.parent}:{ROOT}"
     files = (str(paths.key), str(paths.address(0)))
     return start_job(
@@ -61,6 +64,15 @@ def start_server(plan: Plan, paths: RunPaths, arguments: list[str], *, start: st
         log=paths.log("generation_0"),
         header="=== a test's server",
     )
+
+
+def wait_until_ready(job: RunningJob) -> None:
+    """Return when the server answers; the log's end is in the error if it does not."""
+    deadline = time.monotonic() + SERVER_START_S
+    while "Application startup complete" not in job.log.read_text():
+        assert job.process.poll() is None, job.log.read_text()[-3000:]
+        assert time.monotonic() < deadline, job.log.read_text()[-3000:]
+        time.sleep(0.1)
 
 
 def end_tree(job: RunningJob) -> None:
@@ -87,18 +99,6 @@ class Tier:
         # Ranks that send weights then need not import vLLM each.
         warm_parent.load("vllm.distributed.weight_transfer.factory")
         warm_parent.load("e3mega.weights.engines.shared_memory")
-
-    def wait_until_ready(self) -> None:
-        """Return when the server answers; the log's end is in the error if it does not."""
-        deadline = time.monotonic() + SERVER_START_S
-        while "Application startup complete" not in self.log():
-            assert self.job.process.poll() is None, self.log()[-3000:]
-            assert time.monotonic() < deadline, self.log()[-3000:]
-            time.sleep(0.1)
-
-    def log(self) -> str:
-        """What the server printed."""
-        return self.job.log.read_text()
 
     @property
     def address(self) -> tuple[str, int]:
