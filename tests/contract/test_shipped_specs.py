@@ -72,11 +72,11 @@ def test_a_fragment_is_used_by_a_run(path: Path) -> None:
 
 def test_the_quickstart_is_what_was_derived_by_hand() -> None:
     plan = compile_plan(resolve_spec(LIBRARY / "runs" / "quickstart.yaml").options)
-    # Embedding 128 x 128. A layer: q 128 x 128, k and v 64 x 128, o 128 x 128, three of the
-    # feed-forward 384 x 128, two norms of 128 and two of one head, 32. The final norm 128.
-    layer = 128 * 128 * 2 + 2 * 64 * 128 + 3 * 384 * 128 + 2 * 128 + 2 * 32
-    assert plan.num_parameters == 128 * 128 + 3 * layer + 128 == 607_296
-    assert plan.sync_bytes == 4 * 607_296
+    # Embedding 128 x 128. A layer: q 256 x 128, k and v 128 x 128, o 128 x 256, three of the
+    # feed-forward 384 x 128, two norms of 128 and two of one head, 64. The final norm 128.
+    layer = 256 * 128 * 2 + 2 * 128 * 128 + 3 * 384 * 128 + 2 * 128 + 2 * 64
+    assert plan.num_parameters == 128 * 128 + 3 * layer + 128 == 754_944
+    assert plan.sync_bytes == 4 * 754_944
     # "3 numbers, a target, two signs and the start": 7; the largest of 4 x 64 and 2 x 128 behind.
     assert plan.server.max_model_len == 7 + 256
     assert [stage.name for stage in plan.stages] == ["warmup", "easy", "hard"]
