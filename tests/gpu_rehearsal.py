@@ -1,14 +1,8 @@
-"""Runs the bodies of the GPU tests on the CPU, so that nothing in them is stale."""
-
-import inspect
-import tempfile
-from pathlib import Path
-from typing import Any
+"""Compiles the layouts of the GPU tests where there is no GPU."""
 
 from e3mega.families.geometry import ModelOptions
 from e3mega.mcore.config import gradient_config, optimizer_config, transformer_config
-from e3mega.mcore.parallel import RankGrid, destroy_parallel
-from e3mega.spec.schema.layout import Device, Fp8, LearnerLayout
+from e3mega.spec.schema.layout import Fp8, LearnerLayout
 from e3mega.spec.schema.optimizer import OptimizerOptions
 from tests.family_cases import family_model, half
 from tests.gpu import test_gpu_learner
@@ -16,30 +10,6 @@ from tests.gpu import test_gpu_learner
 LAYOUTS = {
     name: value for name, value in vars(test_gpu_learner).items() if type(value) is LearnerLayout
 }
-
-
-def bodies() -> dict[str, Any]:
-    """The test functions of the module."""
-    found = inspect.getmembers(test_gpu_learner, inspect.isfunction)
-    return {name: function for name, function in found if name.startswith("test_")}
-
-
-def run(grid: RankGrid) -> list[str]:
-    """Run each body with the local layers; the names of those that ran through."""
-    destroy_parallel()
-    layout = test_gpu_learner.LOCAL.model_copy(update={"device": Device.CPU})
-    ran: list[str] = []
-    for name, body in bodies().items():
-        cases = (
-            [{"name": family} for family in test_gpu_learner.NAMES]
-            if "name" in inspect.signature(body).parameters
-            else [{}]
-        )
-        for case in cases:
-            with tempfile.TemporaryDirectory() as folder:
-                body(Path(folder), layout, **case)
-        ran.append(name)
-    return ran
 
 
 def compile_all() -> int:

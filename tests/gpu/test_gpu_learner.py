@@ -1,7 +1,7 @@
 """The learner on one GPU over NCCL: what only a GPU can show.
 
 ``make test-gpu`` runs these on a machine with a GPU. Tests of Transformer Engine need it installed.
-``tests/gpu_rehearsal.py`` runs what it can of them on the CPU.
+``tests/gpu_rehearsal.py`` compiles their layouts where there is no GPU.
 """
 
 from collections.abc import Iterator
