@@ -101,9 +101,10 @@ _ROWS: tuple[tuple[str, str, str, str, PaperDraw], ...] = (
     ),
     (
         "paper-9b",
-        "Fig. 9b, 16: reward across stages",
-        "A jump where a stage with a larger budget begins is extrapolation alone: the weights are "
-        "the same on both sides of the line.",
+        "Fig. 9b, 16: accuracy and reward across stages",
+        "Held-out accuracy at the budget of its stage: a jump where a stage begins is the budget's "
+        "doing alone, for weights and problems are the same on both sides of the line. The "
+        "training reward also falls or rises with the stage's own problems.",
         "steps of a run with several RL stages",
         draw_stage_rewards,
     ),
