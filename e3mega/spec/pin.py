@@ -6,7 +6,6 @@ from pathlib import Path
 from e3mega.families.folder_digest import folder_digest
 from e3mega.spec.origins import Key
 from e3mega.spec.schema.run import RunOptions
-from e3mega.tasks.countdown import CountdownOptions
 from e3mega.tasks.math import MathOptions
 from e3mega.tasks.math_layouts import LAYOUTS
 from e3mega.tasks.options import TaskOptions
@@ -66,7 +65,7 @@ def _files(task: TaskOptions) -> Iterator[tuple[str, str, str]]:
         yield "path", "sha256", task.path
     if isinstance(task, MathOptions) and task.source is not None and _is_local(task.source):
         yield "source", "sha256", task.source
-    if isinstance(task, TextOptions | CountdownOptions) and task.problems is not None:
+    if task.problems is not None:
         yield "problems", "problems_sha256", task.problems
     if isinstance(task, TextOptions) and task.traces is not None:
         yield "traces", "traces_sha256", task.traces
