@@ -1,9 +1,12 @@
 """Checks what runs need of a machine and of the folder that nodes share."""
 
 import importlib.util
+import os
 import platform
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,12 +16,14 @@ from pathlib import Path
 
 from e3mega.device import node_place
 from e3mega.errors import E3Error
-from e3mega.run.meeting import own_address
+from e3mega.run.meeting import free_port, own_address
 from e3mega.run.provenance import gpu_names
 
 _LEAST_SHARED_BYTES = 1 << 30
 _LEAST_FREE_BYTES = 5 << 30
 _MEET_DEADLINE_S = 60.0
+_SUM_DEADLINE_S = 180.0
+"""For loading torch, which takes a minute from a slow shared folder, and one collective."""
 _PACKAGES = ("torch", "megatron-core", "transformers", "safetensors")
 
 
@@ -60,7 +65,7 @@ def check_meeting(folder: Path, name: str, tasks: int, interface: str | None) ->
         address = own_address(interface)
         listener.bind((address, 0))
         listener.listen()
-        text = f"{address} {listener.getsockname()[1]} {socket.gethostname()}"
+        text = f"{address} {listener.getsockname()[1]} {socket.gethostname()} {free_port(address)}"
         partial = meeting / f".{rank}"
         partial.write_text(text, encoding="utf-8")
         partial.rename(meeting / str(rank))
@@ -71,6 +76,8 @@ def check_meeting(folder: Path, name: str, tasks: int, interface: str | None) ->
             return [Finding("shared folder", False, found, "use a folder that every node sees")]
         good = [Finding("shared folder", True, f"{tasks} tasks wrote and read {meeting}", "")]
         reached = [_reach(text) for text in others.values()]
+        if all(finding.is_good for finding in reached):
+            reached.append(_collective(others[0], rank, tasks, interface))
         # The others may still have to connect to this task.
         (meeting / f"done_{rank}").touch()
         _wait_for_done(meeting, tasks)
@@ -95,13 +102,35 @@ def _wait_for_done(meeting: Path, tasks: int) -> None:
 
 
 def _reach(text: str) -> Finding:
-    address, port, host = text.split()
+    address, port, host, _ = text.split()
     try:
         socket.create_connection((address, int(port)), timeout=5.0).close()
     except OSError as error:
         fix = "open the ports between the nodes, or choose another with --interface"
         return Finding(f"network to {host}", False, f"{address}:{port}: {error}", fix)
     return Finding(f"network to {host}", True, f"{address} answers", "")
+
+
+def _collective(first: str, rank: int, tasks: int, interface: str | None) -> Finding:
+    """Whether the tasks can add numbers together as the learner's ranks do."""
+    address, _, _, port = first.split()
+    device = "gpu" if gpu_names() else "cpu"
+    names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+    words = (address, port, str(rank), str(tasks), device, str(_SUM_DEADLINE_S))
+    fix = "set --interface to the network between the nodes, and cluster.interface to the same"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "e3mega.mcore.reach", *words],
+            env={**os.environ, **(dict.fromkeys(names, interface) if interface else {})},
+            capture_output=True,
+            text=True,
+            timeout=2 * _SUM_DEADLINE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("collective", False, f"no sum within {2 * _SUM_DEADLINE_S:g} s", fix)
+    said = (done.stdout.strip() or done.stderr.strip() or "it said nothing").splitlines()[-1]
+    return Finding("collective", done.returncode == 0, said, fix)
 
 
 def _python() -> Finding:

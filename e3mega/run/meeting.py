@@ -31,7 +31,7 @@ def places_of_node(plan: Plan, paths: RunPaths, node: int, attempt: int) -> dict
         return places
     meeting = paths.learner_address(attempt)
     if node == nodes[0]:
-        text = json.dumps({"host": address, "port": _free_port(address)})
+        text = json.dumps({"host": address, "port": free_port(address)})
         write_whole(meeting, text.encode())
     else:
         _wait_for(meeting, plan.cluster.node_deadline_s, f"node {node}", f"node {nodes[0]}")
@@ -80,7 +80,8 @@ def own_address(interface: str | None) -> str:
     return named if not named.startswith("127.") or not outward else outward[0]
 
 
-def _free_port(address: str) -> int:
+def free_port(address: str) -> int:
+    """A port of this machine's address that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return int(probe.getsockname()[1])
