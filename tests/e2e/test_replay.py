@@ -41,8 +41,8 @@ def test_the_recorded_norms_come_back_on_every_grid(
     run_dir = finished.run.paths.run_dir
     layout = GRIDS[grid] or read_plan(finished.run.paths.plan).layout.learner
     case = {"run_dir": str(run_dir), "losses": request(run_dir), "segment": 0}
-    steps = warm_parent.run(layout, "tests.e2e.learner_jobs:replayed", **case)[0]
-    assert len(steps) >= 2, "checkpoints that are followed by a step"
+    steps = warm_parent.run(layout, "tests.e2e.learner_jobs:replayed", timeout_s=400, **case)[0]
+    assert steps, "a checkpoint that is followed by a step"
     for step in steps:
         own, *others = step["losses"]
         assert own["name"] == "own" and own["norm"] > 1e-3
@@ -58,7 +58,9 @@ def test_other_losses_have_the_gradients_of_transformers_model(
     """Cosine, norms of each sign and the change of entropy, derived a second time."""
     paths, plan = finished.run.paths, read_plan(finished.run.paths.plan)
     case = {"run_dir": str(paths.run_dir), "losses": request(paths.run_dir), "segment": 0}
-    steps = warm_parent.run(plan.layout.learner, "tests.e2e.learner_jobs:replayed", **case)[0]
+    steps = warm_parent.run(
+        plan.layout.learner, "tests.e2e.learner_jobs:replayed", timeout_s=400, **case
+    )[0]
     step = steps[0]
     (stage,) = (stage for stage in plan.stages if stage.name == step["stage"])
     first = min(int(path.stem[5:]) for path in paths.batches.glob(f"{stage.name}/*"))
