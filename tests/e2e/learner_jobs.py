@@ -19,7 +19,6 @@ from e3mega.mcore.parallel import RankGrid
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import read_plan
 from e3mega.rollout.records import TrainSequence
-from e3mega.weights.engines.shared_memory import KeyedClient
 from e3mega.weights.source import MegatronWeightSource
 from tests.learner_cases import packed
 
@@ -49,17 +48,10 @@ class Lagging:
         return iter(former or now)
 
 
-def keep_caches(source: Source) -> Source:
-    """Have this rank never ask a server to drop its prefix cache; the source itself is right."""
-    KeyedClient._reset_prefix_cache = lambda self: None
-    return source
-
-
 SOURCES: dict[str, Callable[[Source], Source]] = {
     "": lambda source: source,
     "dropping": Dropping,
     "lagging": Lagging,
-    "keeping caches": keep_caches,
 }
 
 

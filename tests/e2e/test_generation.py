@@ -102,10 +102,10 @@ async def record(jobs: Jobs, prompt: Prompt, long_prompt: tuple[int, ...]) -> li
     return served
 
 
-def record_run(tier: Tier, folder: Path, source: str = "") -> Recorded:
-    """What the shared server gives a new run whose learner sends through this source."""
+@pytest.fixture(scope="module")
+def recorded(tier: Tier, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     rng = np.random.default_rng(4)
-    with tier.run(folder, source=source) as run:
+    with tier.run(tmp_path_factory.mktemp("generation")) as run:
         jobs = run.jobs()
         prompt = jobs.tasks[0].training_prompt(0)
         size = (LONG_PROMPT_TOKENS,)
@@ -113,11 +113,6 @@ def record_run(tier: Tier, folder: Path, source: str = "") -> Recorded:
         served = asyncio.run(record(jobs, prompt, long_prompt))
         assert run.end() == ""
     return Recorded(prompt, long_prompt, served)
-
-
-@pytest.fixture(scope="module")
-def recorded(tier: Tier, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    return record_run(tier, tmp_path_factory.mktemp("generation"))
 
 
 def test_log_probs_are_those_of_transformers(recorded: Recorded) -> None:
@@ -140,16 +135,6 @@ def test_log_probs_are_those_of_transformers(recorded: Recorded) -> None:
         scored_TV = log_softmax(logits[-1][: LONG_PROMPT_TOKENS - 1])
         wanted = scored_TV[np.arange(LONG_PROMPT_TOKENS - 1), recorded.long_prompt[1:]]
         np.testing.assert_allclose(served.scores, wanted, atol=5e-5, rtol=0)
-
-
-def test_without_the_reset_the_old_prefix_cache_would_answer(tier: Tier, tmp_path: Path) -> None:
-    """So the test above can fail: the server does read its cache for the long prompt."""
-    recorded = record_run(tier, tmp_path, "keeping caches")
-    served = recorded.served[1]
-    (logits_TV,) = hf_logits(served.folder, [recorded.long_prompt + served.long.token_ids])
-    table_TV = log_softmax(logits_TV[LONG_PROMPT_TOKENS - 1 : -1])
-    wanted = table_TV[np.arange(len(served.long.token_ids)), served.long.token_ids]
-    assert np.abs(wanted - served.long.logprobs).max() > 1e-3
 
 
 def test_a_step_changes_what_is_served(recorded: Recorded) -> None:

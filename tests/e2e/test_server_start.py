@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def test_a_fast_start_that_fails_becomes_a_stock_one(tmp_path: Path) -> None:
-    plan, paths = make_run(tmp_path)
+    plan, paths = make_run(tmp_path / "run")
     arguments = vllm_arguments(plan, paths, "127.0.0.1")
     job = start_server(plan, paths, arguments, start="fast", plugin="refuse_fork")
 
