@@ -80,7 +80,7 @@ def test_known_layouts_are_read(layout: LayoutName, row: dict[str, Any], tmp_pat
 
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     path = write("jsonl", tmp_path)
-    with pytest.raises(ValueError, match="SHA-256"):
+    with pytest.raises(E3Error, match="SHA-256"):
         load(options(source=path, sha256="0" * 64), 1)
     with pytest.raises(ValueError, match=r"task\.source is missing"):
         load(options(), 1)

@@ -118,9 +118,9 @@ def test_gpu_jobs_ask_for_devices(tmp_path: Path) -> None:
 
 def test_a_sync_sends_every_parameter_once(tmp_path: Path) -> None:
     model = resolved(tmp_path, RUN).options.model
-    assert sync_bytes(model) == 4 * 754_944
+    assert sync_bytes(model) == 4 * 607_296
     half = model.model_copy(update={"precision": Precision.BFLOAT16, "ties_embeddings": False})
-    assert sync_bytes(half) == 2 * (754_944 + 128 * 128)
+    assert sync_bytes(half) == 2 * (607_296 + 128 * 128)
 
 
 def test_a_fixed_budget_is_its_only_candidate(tmp_path: Path) -> None:

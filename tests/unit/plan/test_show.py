@@ -32,7 +32,7 @@ def test_all_tables_fit(tmp_path: Path) -> None:
         ["0", "-", "2-3", "0-1", "0", "0", "1", "0"],
     ):
         assert any(row[: len(words)] == words for row in rows), words
-    assert "754,944 parameters" in text
+    assert "607,296 parameters" in text
 
 
 def test_warnings_are_printed(tmp_path: Path) -> None:
