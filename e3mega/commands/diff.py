@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             side,
             metavar=side.upper(),
-            help="a spec, the folder or the name of a run, or what e3mega plan --json printed",
+            help="a spec, the folder or the name of a run (before a spec of that name), or what "
+            "e3mega plan --json printed",
         )
 
 

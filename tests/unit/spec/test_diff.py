@@ -6,6 +6,7 @@ import pytest
 
 from e3mega.cli import main
 from e3mega.spec.diff import Difference, difference, spec_side
+from e3mega.spec.resolve import find_spec
 from tests.spec_cases import resolved
 
 RUN = "include: [runs/quickstart]\n"
@@ -86,13 +87,15 @@ def planned(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, *word
 def test_a_bare_plan_is_compared_with_plans_and_specs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # By its file: the bare name would be a run of that name, where the checkout has one.
+    spec = str(find_spec("quickstart"))
     plain = planned(tmp_path, capsys, "plain.json")
     other = planned(tmp_path, capsys, "other.json", "--set", "loss.sign.negative.weight=0.5")
-    assert main(["diff", "quickstart", plain]) == 0
+    assert main(["diff", spec, plain]) == 0
     assert capsys.readouterr().out == "no difference\n"
     assert main(["diff", plain, other]) == 0
     from_plan = capsys.readouterr().out.splitlines()
-    assert main(["diff", "quickstart", other]) == 0
+    assert main(["diff", spec, other]) == 0
     from_spec = capsys.readouterr().out.splitlines()
     keys = [line for line in from_plan if line.startswith("curriculum")]
     assert keys == [
@@ -112,7 +115,7 @@ def test_a_plan_in_a_folder_without_its_spec_is_read_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     planned(tmp_path, capsys, "plan.json", "--set", "layout.learner.tp=1")
-    assert main(["diff", "quickstart", str(tmp_path)]) == 0
+    assert main(["diff", str(find_spec("quickstart")), str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "layout.learner.tp: needs a new run"
     assert len([line for line in lines if ".tp:" in line]) == 1, "stages only repeat it"
