@@ -86,7 +86,7 @@ find_uv() {
 # What .venv depends on, as one text.
 wanted() {
     printf 'extras %s\ncheckout %s\n' "$1" "$PWD"
-    sha256sum pyproject.toml overrides.txt constraints.txt constraints-cuda.txt tools/setup.sh
+    sha256sum pyproject.toml overrides.txt constraints.txt constraints-cuda.txt tools/setup.sh tools/write_bytecode.py
 }
 
 main() {
@@ -115,6 +115,8 @@ main() {
     say "installing e3mega with extras $extras (a first time downloads about 4 GB)"
     "$uv" pip install --python .venv/bin/python --constraint "$constraints" \
         --override overrides.txt --editable ".[$extras]"
+    # What cannot be imported here shows when it is used, with its own message.
+    .venv/bin/python tools/write_bytecode.py >/dev/null 2>&1 || true
     wanted "$extras" >"$STAMP"
     say "ready: .venv/bin/e3mega --help"
 }
