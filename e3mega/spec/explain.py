@@ -24,7 +24,7 @@ def explanation(resolved: Resolved, key: Key) -> str:
     tree: Json = resolved.options.model_dump(mode="json")
     for length, part in enumerate(key):
         if not isinstance(tree, dict) or part not in tree:
-            raise SpecError((_no_such_key(key[: length + 1], tree),))
+            raise SpecError((_no_such_key(resolved, key[: length + 1], tree),))
         tree = tree[part]
     if not isinstance(tree, dict) or not tree:
         return "\n".join(_story(resolved, key, tree)) + "\n"
@@ -32,7 +32,13 @@ def explanation(resolved: Resolved, key: Key) -> str:
     return "\n\n".join("\n".join(story) for story in stories) + "\n"
 
 
-def _no_such_key(key: Key, tree: Json) -> Problem:
+def _no_such_key(resolved: Resolved, key: Key, tree: Json) -> Problem:
+    if tree is None and is_known(key):
+        above = dotted(key[:-1])
+        leaf = resolved.composition.origin(key[:-1])
+        where = "by default" if leaf is None else f"by {leaf.place}"
+        got, fix = f"{above} = null, {where}", f"explain {above}, or set a key below it"
+        return Problem("command line", dotted(key), got, "a key that the spec has", fix)
     names = list(tree) if isinstance(tree, dict) else []
     near = difflib.get_close_matches(key[-1], names, n=1, cutoff=0.5)
     if near:

@@ -17,6 +17,7 @@ from e3mega.learner.nthr import advantage_factors
 from e3mega.learner.pipeline import run_bins
 from e3mega.learner.reference import References
 from e3mega.learner.round_scores import round_scores
+from e3mega.learner.serve import open_session
 from e3mega.learner.step import own_logprobs, train_step
 from e3mega.mcore.build import LearnerModel
 from e3mega.mcore.parallel import RankGrid
@@ -219,3 +220,10 @@ def reference_then(grid: RankGrid, *, folder: str) -> dict[str, list[float]]:
         run.references.steps["easy"] = STOPS_AT
         found[kind] = run.rounds(range(STOPS_AT, NUM_ROUNDS))
     return found
+
+
+def reference_behind(grid: RankGrid, *, folder: str) -> list[float]:
+    """The other rounds of a run that has the checkpoint, and no copy of the first weights."""
+    plan, _ = start(grid, {"kl": {"coefficient": 0.1, "reference": REFERENCES["start"]}})
+    session = open_session(plan, RunPaths(Path(folder) / "start"), grid)
+    return _Run(plan, session.learner, session.references).rounds(range(STOPS_AT, NUM_ROUNDS))

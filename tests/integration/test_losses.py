@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from e3mega.plan.paths import RunPaths
 from e3mega.spec.schema.layout import LearnerLayout
 from tests.loss_cases import options_of
 from tests.loss_formulas import FORMULAS
@@ -130,3 +131,15 @@ def test_references_go_on_on_another_grid(
     then = warm_parent.run(GRIDS[grid], f"{JOBS}:reference_then", **case)[0]
     for kind, found in straight.items():
         assert first[kind] + then[kind] == pytest.approx(found["kl"], rel=2e-5, abs=1e-9), kind
+
+
+def test_a_run_behind_shared_stages_makes_the_first_weights_again(
+    *, warm_parent: WarmParent, straight: Any, begun: tuple[Path, Any], tmp_path: Path
+) -> None:
+    """The stages that it shares compared with nothing, so their run kept no such copy."""
+    folder, first = begun
+    shutil.copytree(folder, tmp_path / "run")
+    shutil.rmtree(RunPaths(tmp_path / "run" / "start").reference("start"))
+    case = {"folder": str(tmp_path / "run")}
+    then = warm_parent.run(LearnerLayout(), f"{JOBS}:reference_behind", **case)[0]
+    assert first["start"] + then == pytest.approx(straight["start"]["kl"], rel=2e-5, abs=1e-9)

@@ -77,6 +77,19 @@ def test_a_key_that_is_not_there_is_answered_with_one_that_is(
     assert caught.value.problems[0].fix == fix
 
 
+@pytest.mark.parametrize(
+    ("sets", "who"), [((), "by default"), (("loss.kl=null",), "by --set loss.kl=null")]
+)
+def test_a_key_below_null_is_told_who_set_the_null(
+    tmp_path: Path, sets: tuple[str, ...], who: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        story(tmp_path, "loss.kl.coefficient", *sets)
+    problem = caught.value.problems[0]
+    assert problem.got == f"loss.kl = null, {who}"
+    assert problem.fix == "explain loss.kl, or set a key below it"
+
+
 def test_the_reference_holds_every_field_with_its_description() -> None:
     text = reference_text()
     assert max(len(line) for line in text.splitlines()) <= 80
