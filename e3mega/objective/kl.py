@@ -41,7 +41,7 @@ class MovingReference(Options):
     every_steps: Positive
     """Steps of the stage between moves; a whole number of rounds."""
     mix: Fraction = 1.0
-    """Share of the current weights in the new reference; 1 replaces it."""
+    """Share of the current weights in the new reference; 1 replaces it. Less needs float32."""
 
 
 Reference = Annotated[

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
+from e3mega.families.geometry import Precision
 from e3mega.objective.advantage import (
     BatchWhitened,
     Constant,
@@ -23,6 +24,7 @@ from e3mega.options import SteppedSchedule
 from e3mega.spec.findings import Finding
 from e3mega.spec.stage_view import Rule, StageView
 
+_PRECISION = ("model", "precision")
 _FLAT_TRAINS = (FixedBaseline, ShiftedMean, VirtualBest)
 """Advantages under which a group of equal rewards has a gradient."""
 
@@ -199,6 +201,10 @@ def reference_moves_between_rounds(view: StageView) -> Iterator[Finding]:
         need = "more than 0, by which the reference never moves"
         key = view.key("loss", "kl", "reference", "mix")
         yield Finding(key, need, "use 1.0, or reference: {kind: stage}")
+    elif kl.reference.mix < 1.0 and view.options.model.precision is not Precision.FLOAT32:
+        # It is kept in the model's precision: a part of a step's change rounds to none.
+        key = view.key("loss", "kl", "reference", "mix")
+        yield Finding(key, "1.0 for {0}, in which small moves are lost", "use 1.0", (_PRECISION,))
     per_round = view.stage.rollout.steps_per_round
     if kl.reference.every_steps % per_round:
         key = view.key("loss", "kl", "reference", "every_steps")

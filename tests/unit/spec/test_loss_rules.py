@@ -146,6 +146,15 @@ def test_a_reference_moves_between_rounds_only(tmp_path: Path) -> None:
     assert "use 8" in str(problem)
 
 
+def test_a_reference_moves_by_halves_in_float32_only(tmp_path: Path) -> None:
+    text = "loss: {kl: {reference: {kind: moving, every_steps: 8, mix: 0.5}}}\n"
+    key = "loss.kl.reference.mix"
+    assert key not in [each.key for each in problems_of(tmp_path, RUN + text + "seed: -1\n")]
+    found = problems_of(tmp_path, RUN + text + "model: {precision: bfloat16}\n")
+    (problem,) = [each for each in found if each.key == key]
+    assert "1.0 for model.precision = bfloat16" in str(problem)
+
+
 def test_stale_rollouts_need_a_correction_or_a_loss_made_for_them(tmp_path: Path) -> None:
     stale = "rollout: {max_lag: 1}\n"
     keys = [problem.key for problem in problems_of(tmp_path, RUN + stale)]
