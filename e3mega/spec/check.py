@@ -1,6 +1,8 @@
 """Types a composed tree as RunOptions, and says of each thing that is wrong where it stands."""
 
+import difflib
 import json
+import re
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -51,15 +53,17 @@ def _problem(composition: Composition, details: ErrorDetails) -> Problem | None:
         return None
     if kind == "extra_forbidden":
         return _unknown_key(composition, key)
+    if kind == "union_tag_invalid":
+        key, value = (*key, "kind"), value["kind"]
     shown = composition.stated_key(key)
-    where = str(composition.place(key))
+    where = str(composition.place(shown))
     if kind == "missing":
         fix = f"set {dotted(shown)}{_description(key)}"
         return Problem(where, dotted(shown), "nothing", "a value", fix)
     need = _NEEDS.get(kind) or _need(details)
     leaf = composition.origin(key)
     is_switched_off = value is None and leaf is not None
-    fix = "give it a value: it cannot be off" if is_switched_off else _fix(key, kind, need)
+    fix = "give it a value: it cannot be off" if is_switched_off else _fix(key, details, need)
     return Problem(where, dotted(shown), _shown(value), need, fix)
 
 
@@ -103,7 +107,7 @@ def _unknown_key(composition: Composition, key: Key) -> Problem:
             key = key[:length]
             break
     shown = composition.stated_key(key)
-    where = str(composition.place(key))
+    where = str(composition.place(shown))
     if key[-1] in ("include", "replace"):
         fix = "stand it at the top of the file: include: {mount.point: [stage/easy]}"
     elif "." in key[-1]:
@@ -121,12 +125,9 @@ def _description(key: Key) -> str:
 
 def _need(details: ErrorDetails) -> str:
     context = cast("dict[str, object]", details.get("ctx", {}))
-    if details["type"] == "enum":
-        return f"one of {context['expected']}"
-    if details["type"] == "union_tag_invalid":
-        return f"kind to be one of {context['expected_tags']}"
-    if details["type"] == "literal_error":
-        return str(context["expected"])
+    choices = _choices(details)
+    if choices:
+        return f"one of {', '.join(choices)}"
     bounds = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
     for name, words in bounds.items():
         if name in context:
@@ -134,11 +135,24 @@ def _need(details: ErrorDetails) -> str:
     return details["msg"][0].lower() + details["msg"][1:]
 
 
-def _fix(key: Key, kind: str, need: str) -> str:
+def _choices(details: ErrorDetails) -> list[str]:
+    """The words that pydantic would have taken, where it takes only some."""
+    context = cast("dict[str, object]", details.get("ctx", {}))
+    expected = context.get("expected_tags") or context.get("expected")
+    return re.findall(r"'([^']*)'", str(expected)) if expected else []
+
+
+def _fix(key: Key, details: ErrorDetails, need: str) -> str:
     name = [part for part in key if not part.isdigit()][-1]
+    choices = _choices(details)
+    if choices:
+        given = cast("Json", details["input"])
+        word = str(given.get("kind") if isinstance(given, dict) else given)
+        near = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+        return f"did you mean {near[0]}?" if near else "use one of these"
     if name.endswith("tokens") or name in ("budgets", "candidates"):
         return "write a number of tokens as 8192 or 8k"
-    if kind == "string_type":
+    if details["type"] == "string_type":
         return "quote it"
     return f"write {need}"
 

@@ -104,6 +104,9 @@ class Composition:
             leaf = self.leaves.get(key[:length])
             if leaf is not None and leaf.inherited_from:
                 return leaf.inherited_from + key[length:]
+        inside = [leaf for each, leaf in self.leaves.items() if each[: len(key)] == key]
+        if inside and all(leaf.inherited_from for leaf in inside):
+            return within_stage(key)
         return key
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from e3mega.cli import main
+from tests.spec_cases import problems_of
 from tests.unit.spec.test_wrong_specs import WRONG
 
 HEAD = "name: wrong\n"
@@ -126,7 +127,7 @@ COMPOSITIONS: dict[str, tuple[str, list[str], int, tuple[str, ...]]] = {
         "include: [runs/quickstart]\nestimates: {gpu: h300}",
         [],
         3,
-        ("'a100', 'h100', 'h200' or 'b200'",),
+        ("one of a100, h100, h200, b200", "did you mean h200?"),
     ),
     "learner that does not fit its GPUs": (
         "include: [runs/large/e3-llama-3.1-70b]\nlayout: {learner: {recompute: none}}",
@@ -164,3 +165,18 @@ def test_a_wrong_composition_ends_with_status_2(
 
 def test_there_are_at_least_eighty_kinds() -> None:
     assert len(WRONG) + len(COMPOSITIONS) >= 80
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("loss: {advantage: constant}", "loss.advantage"),
+        ("task: {kind: countdwn}", "task.kind"),
+        ("generation: {vllm_args: {seed: 1}}", "generation.vllm_args"),
+    ],
+)
+def test_stages_that_inherit_a_wrong_value_name_it_once(
+    tmp_path: Path, text: str, key: str
+) -> None:
+    found = problems_of(tmp_path, f"include: [runs/quickstart]\nname: a\n{text}\n")
+    assert [problem.key for problem in found] == [key]
