@@ -9,41 +9,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from e3mega.report.evaluated import difference_in_errors
 from e3mega.report.runs import read_run
-from e3mega.spec.task_file import named_task
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_task import CountdownTask
 from tests.e2e.live_run import Finished
+from tests.e2e.random_qwen3 import write_countdown_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 NUM_PROBLEMS, BUDGETS = 64, (16, 32, 64, 128, 256)
-
-
-def write_model(folder: Path, seed: int) -> Path:
-    """A random Qwen3 with Countdown's tokenizer, as transformers writes it."""
-    torch.manual_seed(seed)
-    _, options = named_task("countdown-3")
-    assert isinstance(options, CountdownOptions)
-    task = CountdownTask(options, 1)
-    config = Qwen3Config(
-        vocab_size=128,
-        hidden_size=64,
-        intermediate_size=192,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        eos_token_id=task.end_token_ids[0],
-    )
-    Qwen3ForCausalLM(config).float().save_pretrained(folder)
-    task.write_tokenizer(folder)
-    return folder
 
 
 def requests(cache: Path) -> Counter[str]:
@@ -54,7 +27,10 @@ def requests(cache: Path) -> Counter[str]:
 
 
 def test_two_models_at_five_budgets_resume_without_asking_twice(tmp_path: Path) -> None:
-    models = [write_model(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]
+    models = [
+        write_countdown_model(tmp_path / name, seed=seed)
+        for seed, name in enumerate(("one", "two"))
+    ]
     cache = tmp_path / "cache"
     line = [
         *(sys.executable, "-m", "e3mega.cli", "eval", *map(str, models)),

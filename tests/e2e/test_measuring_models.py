@@ -10,14 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from e3mega.plan.paths import GradePaths
-from e3mega.spec.task_file import named_task
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_task import CountdownTask
 from e3mega.tasks.text_problems import read_problems
+from tests.e2e.random_qwen3 import write_countdown_model
 
 pytestmark = pytest.mark.e2e
 NUM_PROBLEMS = 48
@@ -25,27 +21,7 @@ NUM_PROBLEMS = 48
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Qwen3 with Countdown's tokenizer, as transformers writes it."""
-    torch.manual_seed(0)
-    _, options = named_task("countdown-3")
-    assert isinstance(options, CountdownOptions)
-    task = CountdownTask(options, 1)
-    config = Qwen3Config(
-        vocab_size=128,
-        hidden_size=64,
-        intermediate_size=192,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        eos_token_id=task.end_token_ids[0],
-    )
-    folder = tmp_path_factory.mktemp("model")
-    Qwen3ForCausalLM(config).float().save_pretrained(folder)
-    task.write_tokenizer(folder)
-    return folder
+    return write_countdown_model(tmp_path_factory.mktemp("model"), seed=0)
 
 
 def command(name: str, model_dir: Path, out: Path, *words: str) -> list[str]:

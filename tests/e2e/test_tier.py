@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3ForCausalLM
 
 from e3mega.errors import TierError
 from e3mega.generation.model_folder import read_model_folder
@@ -18,6 +18,7 @@ from e3mega.run.tier import VERSION, TierOrder, open_tier
 from e3mega.spec.schema.generation import GenerationOptions
 from e3mega.spec.schema.layout import GenerationLayout
 from e3mega.tasks.interface import Prompt
+from tests.e2e.random_qwen3 import write_model
 
 pytestmark = pytest.mark.e2e
 END = 1
@@ -26,24 +27,8 @@ PROMPT = Prompt("", (5, 9, 17, 3, 40), "all")
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Qwen3 as transformers writes it."""
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=128,
-        hidden_size=64,
-        intermediate_size=192,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=512,
-        initializer_range=0.3,
-        tie_word_embeddings=True,
-        eos_token_id=END,
-    )
     folder = tmp_path_factory.mktemp("model")
-    Qwen3ForCausalLM(config).float().save_pretrained(folder)
-    return folder
+    return write_model(folder, seed=0, end=END, initializer_range=0.3)
 
 
 def order(model_dir: Path, folder: Path) -> TierOrder:
