@@ -64,7 +64,7 @@ def unpack(batch: PackedBatch) -> list[tuple[int, ...]]:
     return sorted(found)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(1, 10), st.integers(1, 54)), min_size=1, max_size=40),
     st.integers(1, 4),

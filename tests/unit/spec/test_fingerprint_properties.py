@@ -82,7 +82,7 @@ def test_shuffled_graphs_of_fragments_have_the_same_fingerprints() -> None:
     seen: list[tuple[str, ...]] = []
     conflicts: list[frozenset[str]] = []
 
-    @settings(max_examples=40, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=40, derandomize=True, database=None)
     @given(
         bodies=st.lists(body, min_size=NUM_FILES, max_size=NUM_FILES),
         edges=st.lists(an_edge(), min_size=3, max_size=9),

@@ -54,7 +54,7 @@ def write(body: dict[str, str], edges: list[tuple[int, str, bool]], rng: random.
     return "\n".join(lines)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     bodies=st.lists(file_body, min_size=NUM_FILES, max_size=NUM_FILES),
     edges=st.lists(an_edge(), min_size=4, max_size=8),
