@@ -25,6 +25,7 @@ from e3mega.checkpoint.manifest import (
     verify,
     write_manifest,
 )
+from e3mega.checkpoint.reused_memory import ReusedMemory
 from e3mega.checkpoint.safetensors_file import SafetensorsReader
 from e3mega.checkpoint.torch_dist_file import TorchDistFile
 from e3mega.errors import CheckpointError
@@ -99,7 +100,7 @@ def export_checkpoint(source: Path, target: Path, progress: Progress) -> tuple[M
     tensors = GlobalTensors(RunPaths.sharded(folder), manifest.model)
     # Checksums are computed beside the conversion; the folder appears only when they hold.
     with _one_thread(), ThreadPoolExecutor(1) as pool:
-        checked = pool.submit(verify, folder)
+        checked = pool.submit(verify, folder, num_threads=1)
 
         def values() -> Iterator[tuple[str, torch.Tensor]]:
             yield from exported(tensors, manifest.model, progress)
@@ -155,11 +156,16 @@ def num_bytes(shape: tuple[int, ...], model: ModelOptions) -> int:
 def exported(
     tensors: GlobalTensors, model: ModelOptions, progress: Progress
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """The Hugging Face tensors of a Megatron checkpoint, in their order."""
+    """The Hugging Face tensors of a Megatron checkpoint, in their order.
+
+    A tensor's memory is used again when the next weight is read.
+    """
+    memory = ReusedMemory(1)
     for weight in weights(model):
         whole = tensors.read(weight)
         if weight.shard is Shard.QKV:
-            parts = tuple(torch.empty(each.shape, dtype=whole.dtype) for each in weight.hf)
+            rows = [each.shape[0] for each in weight.hf]
+            parts = memory.empty((sum(rows), *weight.hf[0].shape[1:]), whole.dtype).split(rows)
             spread(whole, parts, weight, tp_rank=0, tp=1)
         else:
             # One after the other; a vocabulary's padding stands behind its rows.

@@ -10,6 +10,7 @@ import torch
 from torch.distributed.checkpoint.metadata import MetadataIndex, TensorStorageMetadata
 
 from e3mega.checkpoint.mapped_file import MappedFile
+from e3mega.checkpoint.reused_memory import ReusedMemory
 from e3mega.checkpoint.safe_reading import read_metadata, read_object
 from e3mega.errors import CheckpointError
 from e3mega.families.geometry import ModelOptions
@@ -37,6 +38,7 @@ class GlobalTensors:
         self._model = model
         self._metadata = read_metadata(folder)
         self._files: dict[str, MappedFile] = {}
+        self._joined = ReusedMemory(1)
 
     def keys(self) -> list[str]:
         """The keys of all tensors, moments included, in the order of the file."""
@@ -53,7 +55,8 @@ class GlobalTensors:
     def read(self, weight: Weight) -> torch.Tensor:
         """A weight as one rank alone would hold it, padding of the vocabulary included.
 
-        Where one chunk holds it, it lies in the file and is not copied.
+        Where one chunk holds it, it lies in the file and is not copied; else its memory is used
+        again by the next call.
         """
         key, index = self._place(weight)
         entry = self.entry(key)
@@ -69,7 +72,7 @@ class GlobalTensors:
             value = self._chunk(key, chunk.offsets, tuple(chunk.sizes), dtype)[tuple(within)]
             if value.shape == wanted:
                 return value
-            whole = torch.empty(wanted, dtype=dtype) if whole is None else whole
+            whole = self._joined.empty(tuple(wanted), dtype) if whole is None else whole
             where = zip(chunk.offsets[len(index) :], value.shape, strict=True)
             whole[tuple(slice(start, start + size) for start, size in where)] = value
             num_read += value.numel()

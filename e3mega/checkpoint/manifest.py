@@ -77,13 +77,15 @@ class Manifest:
 _ADAPTER = TypeAdapter(Manifest)
 
 
-def file_facts(folder: Path, names: Iterable[str] | None = None) -> dict[str, FileFacts]:
+def file_facts(
+    folder: Path, names: Iterable[str] | None = None, *, num_threads: int = _NUM_THREADS
+) -> dict[str, FileFacts]:
     """Size and digest of the named files of a folder, or of all but the manifest, by path."""
     if names is None:
         paths = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
         names = [str(path.relative_to(folder)) for path in paths]
     ordered = sorted(names)
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+    with ThreadPoolExecutor(num_threads) as pool:
         digests = pool.map(lambda name: sha256_of(folder / name), ordered)
         return {
             name: FileFacts((folder / name).stat().st_size, digest)
@@ -112,7 +114,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise CheckpointError(f"{path}: not a manifest of this version: {error}") from error
 
 
-def verify(folder: Path) -> Manifest:
+def verify(folder: Path, *, num_threads: int = _NUM_THREADS) -> Manifest:
     """Check every file; raises CheckpointError naming the first that is missing or damaged."""
     manifest = read_manifest(folder)
     for name, facts in manifest.files.items():
@@ -122,7 +124,7 @@ def verify(folder: Path) -> Manifest:
         num_bytes = path.stat().st_size
         if num_bytes != facts.num_bytes:
             raise CheckpointError(f"{path}: {num_bytes} bytes, the manifest says {facts.num_bytes}")
-    for name, found in file_facts(folder, manifest.files).items():
+    for name, found in file_facts(folder, manifest.files, num_threads=num_threads).items():
         if found.sha256 != manifest.files[name].sha256:
             raise CheckpointError(f"{folder / name}: its SHA-256 is not the one in the manifest")
     return manifest

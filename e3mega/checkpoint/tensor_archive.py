@@ -1,11 +1,11 @@
-"""Writes a tensor as ``torch.save`` does, from blocks of its rows and without copying them."""
+"""The bytes of a tensor as ``torch.save`` writes it, without copying its values."""
 
 import io
 import math
 import pickle
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Buffer, Sequence
 from typing import Any
 
 import torch
@@ -14,31 +14,41 @@ _FOLDER = "archive"
 _VERSION = b"3\n"
 
 
-def write_archive(file: Any, blocks: Sequence[torch.Tensor], shape: tuple[int, ...]) -> None:
-    """Append the ZIP archive of one tensor to a file, which only needs to take bytes.
+def archive_of(blocks: Sequence[torch.Tensor], shape: tuple[int, ...]) -> list[Buffer]:
+    """The parts of the ZIP archive of one tensor, in order.
 
-    ``blocks`` hold its rows in order, whatever their shape. torch's own writer copies the values
-    three times and computes their checksum a third as fast.
+    ``blocks`` are contiguous and hold its rows in order, whatever their shape. torch's own writer
+    copies the values three times and computes their checksum a third as fast.
     """
     dtype = blocks[0].dtype
     num_values = sum(block.numel() for block in blocks)
     assert num_values == math.prod(shape), f"{num_values} values of a tensor of {shape}"
-    with zipfile.ZipFile(_Appended(file), "w") as archive:  # type: ignore[arg-type]  # it writes
+    parts = _Parts()
+    with zipfile.ZipFile(parts, "w") as archive:  # type: ignore[arg-type]  # it takes bytes
         archive.writestr(f"{_FOLDER}/data.pkl", _description(shape, dtype))
         archive.writestr(f"{_FOLDER}/byteorder", sys.byteorder)
         values = zipfile.ZipInfo(f"{_FOLDER}/data/0")
         values.file_size = num_values * dtype.itemsize
         with archive.open(values, "w") as member:
             for block in blocks:
-                member.write(_bytes_of(block))
+                member.write(memoryview(block.view(-1).view(torch.uint8).numpy()))
         archive.writestr(f"{_FOLDER}/version", _VERSION)
+    return parts.parts
 
 
-class _Appended:
-    """A file that is only written to, so that ``zipfile`` does not go back in it."""
+class _Parts:
+    """A file that keeps what is written to it; ``zipfile`` cannot go back in it."""
 
-    def __init__(self, file: Any) -> None:
-        self.write, self.flush = file.write, file.flush
+    def __init__(self) -> None:
+        self.parts: list[Buffer] = []
+
+    def write(self, data: Any) -> int:
+        """Keep bytes."""
+        self.parts.append(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
 
 class _Pickler(pickle.Pickler):
@@ -58,7 +68,3 @@ def _description(shape: tuple[int, ...], dtype: torch.dtype) -> bytes:
     # Memory that nobody writes to is not taken.
     _Pickler(found, protocol=2).dump(torch.empty(shape, dtype=dtype))
     return found.getvalue()
-
-
-def _bytes_of(block: torch.Tensor) -> memoryview:
-    return memoryview(block.contiguous().view(-1).view(torch.uint8).numpy())

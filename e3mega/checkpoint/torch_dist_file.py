@@ -3,9 +3,8 @@
 import io
 import json
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Buffer, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.distributed.checkpoint.filesystem import _StorageInfo
@@ -19,12 +18,16 @@ from torch.distributed.checkpoint.metadata import (
     TensorStorageMetadata,
 )
 
-from e3mega.checkpoint.digested_file import DigestedFile
+from e3mega.checkpoint.digested_files import MAX_UNDIGESTED, DigestedFiles
 from e3mega.checkpoint.manifest import FileFacts
-from e3mega.checkpoint.tensor_archive import write_archive
+from e3mega.checkpoint.reused_memory import ReusedMemory
+from e3mega.checkpoint.tensor_archive import archive_of
 
 _COMMON = "common_state/shard_0_1"
 """Key of what is no tensor; empty here."""
+
+_MAX_BLOCKS = 2
+"""Rows and their padding are written from where they lie."""
 
 
 class TorchDistFile:
@@ -37,7 +40,8 @@ class TorchDistFile:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
-        self._files: dict[str, DigestedFile] = {}
+        self._files = DigestedFiles(folder)
+        self._joined = ReusedMemory(MAX_UNDIGESTED)
         self._entries: dict[str, TensorStorageMetadata | BytesStorageMetadata] = {}
         self._places: dict[MetadataIndex, _StorageInfo] = {}
 
@@ -53,8 +57,8 @@ class TorchDistFile:
     ) -> None:
         """Write one chunk of the tensor ``key``, whose whole size is ``size``.
 
-        ``blocks`` hold the chunk's rows in order. They are digested while the next chunk is read,
-        so their memory must not be used again.
+        ``blocks`` hold the chunk's rows in order. They are digested while the next chunks are
+        read, so their memory must not be written to.
         """
         entry = self._entries.get(key)
         if entry is None:
@@ -65,9 +69,7 @@ class TorchDistFile:
         chunk = ChunkStorageMetadata(torch.Size(offsets), torch.Size(shape))
         entry.chunks.append(chunk)
         index = MetadataIndex(key, offsets, len(entry.chunks) - 1)
-        self._places[index] = self._write(
-            world_rank, lambda file: write_archive(file, blocks, shape)
-        )
+        self._places[index] = self._write(world_rank, archive_of(self._few(blocks, shape), shape))
 
     def close(self) -> dict[str, FileFacts]:
         """Write what is no tensor, the metadata, and Megatron's mark of a whole checkpoint.
@@ -77,21 +79,25 @@ class TorchDistFile:
         common = io.BytesIO()
         torch.save([{}], common)
         self._entries[_COMMON] = BytesStorageMetadata()
-        self._places[MetadataIndex(_COMMON)] = self._write(
-            0, lambda file: file.write(common.getvalue())
-        )
-        facts = {name: file.close() for name, file in self._files.items()}
+        self._places[MetadataIndex(_COMMON)] = self._write(0, [common.getvalue()])
+        facts = self._files.close()
         metadata = Metadata(self._entries, None, self._places, StorageMeta())
         (self._folder / ".metadata").write_bytes(pickle.dumps(metadata))
         mark = {"sharded_backend": "torch_dist", "sharded_backend_version": 1}
         (self._folder / "metadata.json").write_text(json.dumps(mark))
         return facts
 
-    def _write(self, world_rank: int, write: Callable[[Any], object]) -> _StorageInfo:
+    def _few(
+        self, blocks: Sequence[torch.Tensor], shape: tuple[int, ...]
+    ) -> Sequence[torch.Tensor]:
+        """The blocks, or one copy of them: many small pieces cost more to hand on than to join."""
+        if len(blocks) <= _MAX_BLOCKS and all(block.is_contiguous() for block in blocks):
+            return blocks
+        joined = self._joined.empty(shape, blocks[0].dtype)
+        rows = joined.view(-1, *blocks[0].shape[1:])
+        torch.cat(list(blocks), out=rows)
+        return [joined]
+
+    def _write(self, world_rank: int, parts: Sequence[Buffer]) -> _StorageInfo:
         name = f"__{world_rank}_0.distcp"
-        if name not in self._files:
-            self._files[name] = DigestedFile(self._folder / name)
-        file = self._files[name]
-        start = file.tell()
-        write(file)
-        return _StorageInfo(name, start, file.tell() - start)
+        return _StorageInfo(name, *self._files.append(name, parts))
