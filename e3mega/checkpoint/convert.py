@@ -112,7 +112,6 @@ def export_checkpoint(source: Path, target: Path, progress: Progress) -> tuple[M
             model=manifest.model,
             lineage=manifest.lineage,
             description=description if description.exists() else None,
-            temperature=None,
         )
     return manifest, is_tokenized
 

@@ -39,14 +39,13 @@ def write_hf_folder(
     model: ModelOptions,
     lineage: Lineage,
     description: Path | None,
-    temperature: float | None,
 ) -> bool:
     """Write the folder in one rename; returns whether there is a tokenizer in it.
 
     ``tensors`` come in the order of ``tensor_facts``, and none is kept. ``description`` is a folder
-    with config and tokenizer; without one the config is the model's own. ``temperature`` is what
-    the model was trained to be sampled at; None keeps what the description says of sampling. A
-    folder of an earlier attempt is replaced.
+    with config and tokenizer; without one the config is the model's own. A trained model is said to
+    be sampled at its last stage's temperature; of one that is only converted, what the description
+    says of sampling is kept. A folder of an earlier attempt is replaced.
     """
     partial = unfinished(folder)
     shutil.rmtree(partial, ignore_errors=True)
@@ -61,7 +60,8 @@ def write_hf_folder(
     if not config_file.exists():
         config_file.write_text(json.dumps(hf_config(model), indent=2) + "\n")
     config = json.loads(config_file.read_text())
-    _write_generation(partial / GENERATION, config, temperature)
+    temperatures = [stage.temperature for stage in lineage.stages]
+    _write_generation(partial / GENERATION, config, temperatures[-1] if temperatures else None)
     (partial / "README.md").write_text(model_card(lineage))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
@@ -107,15 +107,15 @@ def model_card(lineage: Lineage) -> str:
         else f"Converted by e3mega {lineage.e3mega_version}, which has not trained it."
     )
     stages = "\n".join(
-        f"| {stage.name} | {stage.num_steps} | `{stage.fingerprint}` | "
+        f"| {stage.name} | {stage.num_steps} | {stage.temperature} | `{stage.fingerprint}` | "
         f"`{json.dumps(stage.data, sort_keys=True)}` |"
         for stage in lineage.stages
     )
     table = f"""
 Stages, in order:
 
-| stage | optimizer steps | fingerprint | data |
-|---|---|---|---|
+| stage | optimizer steps | temperature | fingerprint | data |
+|---|---|---|---|---|
 {stages}
 """
     run = f"Run fingerprint: `{lineage.run_fingerprint}`.\n" if lineage.run_fingerprint else ""

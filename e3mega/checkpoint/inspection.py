@@ -65,7 +65,10 @@ def _checkpoint(path: Path, *, verifies: bool, lists_tensors: bool) -> Iterator[
     if lineage.run_fingerprint:
         yield f"run fingerprint {lineage.run_fingerprint}, seed {lineage.seed}"
     for stage in lineage.stages:
-        yield f"stage {stage.name}: {stage.num_steps} steps, fingerprint {stage.fingerprint}"
+        yield (
+            f"stage {stage.name}: {stage.num_steps} steps at temperature {stage.temperature}, "
+            f"fingerprint {stage.fingerprint}"
+        )
     if manifest.score is not None:
         yield f"mean reward since the checkpoint before: {manifest.score:.3f}"
     yield f"{len(manifest.files)} files, {_num_bytes(manifest):,} bytes"

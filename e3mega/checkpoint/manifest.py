@@ -29,7 +29,10 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class TrainedStage:
-    """What one stage gave to the weights. Example: ``TrainedStage("easy", "ab12…", 40, {})``."""
+    """What one stage gave to the weights.
+
+    Example: ``TrainedStage("easy", "ab12…", 40, {}, 1.0)``.
+    """
 
     name: str
     fingerprint: str
@@ -37,6 +40,9 @@ class TrainedStage:
     """Optimizer steps taken in it."""
     data: dict[str, object]
     """Its task section: the data and the slice of it."""
+    temperature: float
+    """What its completions were sampled at and its log-probabilities computed at: those of another
+    program agree at the same one only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,6 @@ def export(session: Session, command: Command) -> Reply:
         model=plan.model,
         lineage=lineage(plan, session.steps),
         description=paths.model_dir,
-        temperature=plan.stages[-1].generation.temperature,
     )
     return Reply(command.index)
 

@@ -17,6 +17,7 @@ def lineage(plan: Plan, steps: dict[str, int]) -> Lineage:
                 fingerprint=stage.fingerprint,
                 num_steps=steps[stage.name],
                 data=stage.task.model_dump(mode="json"),
+                temperature=stage.generation.temperature,
             )
             for stage in plan.stages
             if stage.name in steps

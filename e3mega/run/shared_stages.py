@@ -11,7 +11,6 @@ from pathlib import Path
 from e3mega.checkpoint.manifest import (
     Lineage,
     Manifest,
-    TrainedStage,
     file_facts,
     verify,
     write_manifest,
@@ -171,7 +170,7 @@ def _take_checkpoint(
 def _adopted(manifest: Manifest, plan: Plan) -> Manifest:
     """The manifest with the stages' names in this run, and this run as the one it belongs to."""
     stages = tuple(
-        TrainedStage(mine.name, mine.fingerprint, theirs.num_steps, theirs.data)
+        replace(theirs, name=mine.name, fingerprint=mine.fingerprint)
         for mine, theirs in zip(plan.stages, manifest.lineage.stages, strict=False)
     )
     lineage = Lineage(plan.name, plan.seed, plan.e3mega_version, plan.run_fingerprint, stages)

@@ -1,12 +1,14 @@
 """Checkpoints travel: from any grid to any, in the background, and training goes on."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from e3mega.checkpoint.manifest import newest_complete, verify
+from e3mega.checkpoint.convert import export_checkpoint
+from e3mega.checkpoint.manifest import newest_complete, read_manifest, verify
 from e3mega.plan.paths import RunPaths
 from e3mega.spec.schema.layout import LearnerLayout
 from tests.checkpoint_cases import saved_tensors
@@ -163,6 +165,18 @@ def test_weights_alone_start_another_run(warm_parent: WarmParent, saved: dict[st
     )[0]
     assert found["tensors"] == saved["tensors"]
     assert found["steps"] <= {0.0}, "without the moments"
+
+
+def test_a_checkpoint_says_at_which_temperature_it_was_trained(
+    saved: dict[str, Any], tmp_path: Path
+) -> None:
+    """The plan's 0.9, in the manifest and in the folder that a conversion makes of it."""
+    checkpoint = RunPaths(Path(saved["folder"])).checkpoint(NUM_BEFORE)
+    (stage,) = read_manifest(checkpoint).lineage.stages
+    assert (stage.name, stage.num_steps, stage.temperature) == ("easy", NUM_BEFORE, 0.9)
+    export_checkpoint(checkpoint, tmp_path / "hf", lambda num_bytes: None)
+    said = json.loads((tmp_path / "hf" / "generation_config.json").read_text())
+    assert said["temperature"] == 0.9
 
 
 def test_a_checkpoint_of_another_run_is_refused(

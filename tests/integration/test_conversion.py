@@ -14,7 +14,7 @@ from e3mega.checkpoint.compare import compare_tensors
 from e3mega.checkpoint.convert import export_checkpoint, import_hf, model_of
 from e3mega.checkpoint.grid import grid_of
 from e3mega.checkpoint.hf import tensor_facts, write_hf_folder
-from e3mega.checkpoint.manifest import Lineage, verify
+from e3mega.checkpoint.manifest import Lineage, TrainedStage, verify
 from e3mega.checkpoint.safe_reading import read_metadata
 from e3mega.errors import CheckpointError
 from e3mega.plan.paths import RunPaths
@@ -189,9 +189,8 @@ def test_what_is_said_of_sampling_and_tokens_comes_back(
         ((each.name, tensors[each.name]) for each in tensor_facts(model_of(hf))),
         tmp_path / "trained",
         model=model_of(hf),
-        lineage=Lineage("run", 1, "test", "", ()),
+        lineage=Lineage("run", 1, "test", "", (TrainedStage("easy", "ab", 3, {}, 0.9),)),
         description=described,
-        temperature=0.9,
     )
     found = json.loads((tmp_path / "trained" / "generation_config.json").read_text())
     assert found == {"do_sample": True, "temperature": 0.9, "eos_token_id": [2, 0]}

@@ -49,7 +49,7 @@ def trained(plan: Plan, paths: RunPaths, state: LoopState) -> LoopState:
     for folder in paths.every_checkpoint():
         place = read_state(paths.loop_state(folder))
         stages = tuple(
-            TrainedStage(stage.name, stage.fingerprint, 1, {})
+            TrainedStage(stage.name, stage.fingerprint, 1, {}, 1.0)
             for stage in plan.stages[: place.stage_index + 1]
         )
         lineage = Lineage(plan.name, plan.seed, "0", plan.run_fingerprint, stages)
