@@ -34,9 +34,7 @@ def within(found: Any, wanted: torch.Tensor, logits_TV: torch.Tensor, temperatur
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("spread", [1.0, 30.0])
-@pytest.mark.parametrize(
-    ("vocab_size", "num_chunks"), [(70, 1), pytest.param(151_936, 4, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("vocab_size", "num_chunks"), [(70, 1), (151_936, 4)])
 def test_two_ranks_score_a_vocabulary_to_a_millionth(
     warm_parent: WarmParent, vocab_size: int, num_chunks: int, spread: float, temperature: float
 ) -> None:
