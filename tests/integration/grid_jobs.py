@@ -48,6 +48,7 @@ def train(
     num_steps: int,
     steps_per_round: int = 1,
     family: str = "",
+    num_bins_multiple: int = 4,
 ) -> dict[str, Any]:
     """Train on recorded batches; metrics of every step and a digest of this rank's weights."""
     plan, learner = start(grid, loss, family=family)
@@ -56,7 +57,7 @@ def train(
     steps: list[dict[str, float]] = []
     for first in range(0, num_steps, steps_per_round):
         numbers = range(first, first + steps_per_round)
-        batches = [recorded(step, advantage) for step in numbers]
+        batches = [recorded(step, advantage, num_bins_multiple) for step in numbers]
         old = [
             RoundScores(own_logprobs(learner, batch, temperature=stage.generation.temperature))
             if steps_per_round > 1
@@ -69,10 +70,10 @@ def train(
     return {"steps": steps, "digest": digest(learner)}
 
 
-def recorded(step: int, advantage: float | None) -> PackedBatch:
-    """The batch of a step; four bins, so that every grid of up to four ranks shares them."""
+def recorded(step: int, advantage: float | None, num_bins_multiple: int = 4) -> PackedBatch:
+    """The batch of a step; four bins are shared by every grid but one of three."""
     sequences = random_sequences(12, seed=step, advantage=advantage)
-    return packed(sequences, step=step, num_bins_multiple=4)
+    return packed(sequences, step=step, num_bins_multiple=num_bins_multiple)
 
 
 def digest(learner: LearnerModel) -> str:

@@ -8,6 +8,8 @@ import pytest
 
 from e3mega.families.registry import weights
 from e3mega.spec.schema.layout import LearnerLayout, Recompute
+from tests.every_grid import every_grid
+from tests.family_cases import family_model
 from tests.learner_cases import tiny_model
 from tests.warm_parent import WarmParent
 
@@ -99,6 +101,11 @@ def torch_steps(warm_parent: WarmParent) -> dict[str, list[dict[str, float]]]:
             pytest.param("qwen3-moe", layout, id=f"qwen3-moe-{name}")
             for name, layout in EXPERT_GRIDS.items()
         ),
+        *(
+            pytest.param(family, layout, id=f"{family}-every-{name}", marks=pytest.mark.slow)
+            for family in ("qwen3-tied", "qwen3-moe")
+            for name, layout in every_grid(family_model(family)).items()
+        ),
     ],
 )
 def test_twenty_steps_have_the_loss_of_transformers_and_torch(
@@ -107,7 +114,8 @@ def test_twenty_steps_have_the_loss_of_transformers_and_torch(
     family: str,
     layout: LearnerLayout,
 ) -> None:
-    job = {"loss": SUPERVISED, "num_steps": 20, "family": family}
+    job: dict[str, Any] = {"loss": SUPERVISED, "num_steps": 20, "family": family}
+    job["num_bins_multiple"] = 3 if layout.dp == 3 else 4
     found = warm_parent.run(layout, f"{JOBS}:train", **job)[0]["steps"]
     for step, (own, other) in enumerate(zip(found, torch_steps[family], strict=True)):
         for name in ("loss", "grad_norm"):
