@@ -35,9 +35,13 @@ def with_optimizer(stage: StagePlan, **values: Any) -> StagePlan:
     return replace(stage, optimizer=OptimizerOptions(**values))
 
 
-def decay(grid: RankGrid) -> dict[str, float]:
+def decay(grid: RankGrid, *, family: str) -> dict[str, float]:
     """By parameter, the factor of a step whose gradient is zero: only the decay acts."""
-    plan, learner = start(grid, SUPERVISED)
+    plan, learner = start(grid, SUPERVISED, family=family)
+    for name, parameter in learner.named_parameters().items():
+        if name.endswith(".bias"):
+            parameter.data.fill_(0.5)
+    learner.optimizer.reload_model_params()
     before = {name: value.detach().clone() for name, value in learner.named_parameters().items()}
     stage = with_optimizer(plan.stages[0], learning_rate=0.1, weight_decay=0.5)
     batch = batch_of(0)

@@ -13,12 +13,18 @@ TP2_PP2 = LearnerLayout(tp=2, pp=2)
 
 
 @pytest.mark.parametrize("layout", [LearnerLayout(), LearnerLayout(dp=2)], ids=["one", "dp2"])
-def test_matrices_decay_and_norms_do_not(warm_parent: WarmParent, layout: LearnerLayout) -> None:
-    factors = warm_parent.run(layout, f"{JOBS}:decay")[0]
-    norms = {name for name in factors if "norm" in name}
-    assert len(norms) == 4 * 4 + 1, "four a layer and the last"
+@pytest.mark.parametrize(
+    ("family", "num_kept"), [("qwen3-tied", 4 * 4 + 1), ("qwen2-linear", 4 * 3 + 1)]
+)
+def test_matrices_decay_and_norms_and_biases_do_not(
+    warm_parent: WarmParent, layout: LearnerLayout, family: str, num_kept: int
+) -> None:
+    """Norms before matrices and of Qwen3's heads, the bias of Qwen2's, and the last norm."""
+    factors = warm_parent.run(layout, f"{JOBS}:decay", family=family)[0]
+    kept = {name for name in factors if "norm" in name or name.endswith(".bias")}
+    assert len(kept) == num_kept
     for name, factor in factors.items():
-        wanted = 1.0 if name in norms else 1.0 - 0.1 * 0.5
+        wanted = 1.0 if name in kept else 1.0 - 0.1 * 0.5
         assert factor == pytest.approx(wanted, rel=1e-6), name
 
 
