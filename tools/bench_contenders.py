@@ -15,9 +15,11 @@ from megatron.core.tensor_parallel.cross_entropy import vocab_parallel_cross_ent
 
 from e3mega.families.geometry import ModelOptions
 from e3mega.families.hf_config import hf_config
+from e3mega.families.registry import weights
 from e3mega.learner.step import train_step
 from e3mega.mcore.attention import packed_sequences
 from e3mega.mcore.build import LearnerModel, build_model
+from e3mega.mcore.config import DTYPES
 from e3mega.mcore.parallel import RankGrid
 from e3mega.plan.compile import compile_plan
 from e3mega.plan.planfile import StagePlan
@@ -190,12 +192,41 @@ def _transformers_rows(
     return lambda: _torch_step(model, optimizer, losses())
 
 
+def products(work: Work, grid: RankGrid) -> Step:
+    """The model's matrix products alone, forward and backward, for the tokens of every bin: no
+    loop over these bins can take less time than they."""
+    model = work.model
+    assert model.experts is None, "the products of experts are not counted"
+    shapes = [
+        tensor.shape
+        for weight in weights(model)
+        for tensor in weight.hf
+        if len(tensor.shape) == 2 and "embed" not in tensor.name and "lm_head" not in tensor.name
+    ]
+    ones = partial(torch.ones, dtype=DTYPES[model.precision], device=grid.device)
+    matrices = [ones(*shape) for shape in [*shapes, (model.vocab_size, model.hidden_size)]]
+    counts = [int((tokens_T != 0).sum()) for tokens_T in work.batch().tokens_NT]
+    inputs = {(count, width): ones(count, width) for count in counts for _, width in shapes}
+
+    def step() -> float:
+        for count in counts:
+            for matrix_OI in matrices:
+                input_TI = inputs[count, matrix_OI.shape[1]]
+                output_TO = input_TI @ matrix_OI.T
+                _ = output_TO @ matrix_OI
+                _ = output_TO.T @ input_TI
+        return 0.0
+
+    return step
+
+
 CONTENDERS: dict[str, Callable[[Work, RankGrid], Step]] = {
     "e3mega learner": learner,
     "Megatron-Core, bare": megatron,
     "transformers, packed": transformers_packed,
     "transformers, padded": transformers_padded,
     "transformers, unpadded": transformers_unpadded,
+    "matrix products alone": products,
 }
 
 

@@ -2,7 +2,8 @@
 
 ``bench_convert.py [--bytes N] [--tp --pp] [--repeats N] [--folder F]``. Each part runs in a process
 of its own; copying and converting take turns, so that a busy moment of the machine falls on all,
-and the table shows medians with their range.
+and the table shows medians with their range. Python's start and the import of torch, once a call,
+are told apart.
 """
 
 import argparse
@@ -105,18 +106,20 @@ def run_part(part: str, folder: Path, tp: int, pp: int) -> dict[str, float]:
         export_checkpoint(checkpoint, back, lambda num_bytes: None)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "peak_bytes": (peak - base) * 1024.0}
+    return {"began_s": began_s, "seconds": seconds, "peak_bytes": (peak - base) * 1024.0}
 
 
 def _in_process(part: str, arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     words = [part, str(folder), str(arguments.tp), str(arguments.pp)]
+    called_s = time.time()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", __file__, "--part", *words],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {**found, "start_s": found["began_s"] - called_s}
 
 
 def _turn(arguments: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
@@ -139,6 +142,8 @@ def _print(turns: list[dict[str, dict[str, float]]], num_bytes: int) -> None:
             f"{num_bytes / median_s / 1e6:6.0f} MB/s  {median_s / copy_s:5.2f} x copy  "
             f"peak {peak:,.0f} bytes more than at the start"
         )
+    start_s = statistics.median(turn[part]["start_s"] for turn in turns for part in _PARTS)
+    print(f"each call starts for {start_s:.1f} s before that: Python, torch, Megatron-Core")
 
 
 def main(argv: list[str]) -> int:

@@ -4,7 +4,8 @@
 model on the same tokens in every loop, each in a process of its own forked from one that has the
 libraries loaded. The loops take turns, so that a busy moment of the machine falls on all; the
 table shows the median of the turns with their range, peak memory above what the process had
-before it built the model, and on GPUs the share of the peak of bfloat16.
+before it built the model, and on GPUs the share of the peak of bfloat16. Its last row has the
+model's matrix products alone: a loop's share of it says what is left to gain.
 """
 
 import argparse
