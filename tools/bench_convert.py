@@ -9,7 +9,6 @@ are told apart.
 import argparse
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -17,6 +16,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from peak_memory import PeakMemory
 
 from e3mega.checkpoint.convert import export_checkpoint, import_hf, model_bytes
 from e3mega.checkpoint.grid import grid_of
@@ -84,7 +85,7 @@ def run_part(part: str, folder: Path, tp: int, pp: int) -> dict[str, float]:
     began_s = time.time()
     source, checkpoint, back = folder / "hf", folder / "checkpoint", folder / "back"
     take_memory(folder, sum(path.stat().st_size for path in source.iterdir()))
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = PeakMemory()
     start = time.perf_counter()
     if part == "read":
         for path in sorted(source.glob("*.safetensors")):
@@ -105,8 +106,7 @@ def run_part(part: str, folder: Path, tp: int, pp: int) -> dict[str, float]:
     else:
         export_checkpoint(checkpoint, back, lambda num_bytes: None)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"began_s": began_s, "seconds": seconds, "peak_bytes": (peak - base) * 1024.0}
+    return {"began_s": began_s, "seconds": seconds, "peak_bytes": float(memory.grown_bytes())}
 
 
 def _in_process(part: str, arguments: argparse.Namespace, folder: Path) -> dict[str, float]:

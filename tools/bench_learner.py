@@ -76,6 +76,7 @@ def _measured(name: str, options: argparse.Namespace) -> dict[str, float]:
 def _run(name: str, options: argparse.Namespace, sender: Any) -> None:
     import torch
     from bench_contenders import CONTENDERS, random_work
+    from peak_memory import PeakMemory
 
     from e3mega.device import ProcessRank
     from e3mega.families.geometry import Precision
@@ -96,8 +97,7 @@ def _run(name: str, options: argparse.Namespace, sender: Any) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         grid = init_parallel(layout, ProcessRank(0, 1, 0), init_method=f"file://{folder}/store")
-        _forget_peak()
-        before = _resident_bytes("VmRSS")
+        memory = PeakMemory()
         step = CONTENDERS[name](work, grid)
         first_loss = step()
         seconds: list[float] = []
@@ -107,8 +107,8 @@ def _run(name: str, options: argparse.Namespace, sender: Any) -> None:
             if options.gpu:
                 torch.accelerator.synchronize()
             seconds.append(time.perf_counter() - start)
-        own = _resident_bytes("VmHWM") - before
-        peak = torch.accelerator.max_memory_allocated() if options.gpu else own
+        own_bytes = memory.grown_bytes()
+        peak = torch.accelerator.max_memory_allocated() if options.gpu else own_bytes
     sender.send(
         {
             "first_loss": first_loss,
@@ -146,18 +146,6 @@ def _flops(work: Any) -> float:
 
     lengths = [len(sequence.token_ids) for sequence in work.sequences]
     return 3 * sum(forward_flops(work.model, length) for length in lengths) / sum(lengths)
-
-
-def _forget_peak() -> None:
-    """Have the kernel count the largest resident size from now on."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def _resident_bytes(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError(f"/proc/self/status has no {name}")
 
 
 def _summary(turns: list[dict[str, float]]) -> dict[str, float]:
