@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from e3mega.checkpoint.early_writeback import EarlyWriteback
 from e3mega.checkpoint.manifest import FileFacts
 
 MAX_UNDIGESTED = 4
@@ -17,6 +18,7 @@ MAX_UNDIGESTED = 4
 @dataclass(frozen=True, slots=True)
 class _Open:
     file: BinaryIO
+    writeback: EarlyWriteback
     digest: Any = field(default_factory=hashlib.sha256)
 
 
@@ -38,12 +40,14 @@ class DigestedFiles:
         ``MAX_UNDIGESTED - 1`` further calls have returned.
         """
         if name not in self._open:
-            self._open[name] = _Open((self._folder / name).open("wb"))
+            file = (self._folder / name).open("wb")
+            self._open[name] = _Open(file, EarlyWriteback(file))
         each = self._open[name]
         self._waiting.put((each.digest, parts))
         start = each.file.tell()
         for part in parts:
             each.file.write(part)
+        each.writeback.advance()
         return start, each.file.tell() - start
 
     def close(self) -> dict[str, FileFacts]:

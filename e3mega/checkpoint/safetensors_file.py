@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import torch
 
+from e3mega.checkpoint.early_writeback import EarlyWriteback
 from e3mega.checkpoint.mapped_file import MappedFile
 from e3mega.errors import CheckpointError
 from e3mega.families.mapping import HfTensor, Piece, Weight
@@ -46,7 +47,7 @@ class SafetensorsWriter:
         self._files = _divided(facts, max_file_bytes)
         self._names = _file_names(len(self._files))
         self._waiting = [(number, each) for number, file in enumerate(self._files) for each in file]
-        self._open: tuple[int, BinaryIO] | None = None
+        self._open: tuple[int, BinaryIO, EarlyWriteback] | None = None
 
     def add(self, name: str, value: torch.Tensor) -> None:
         """Write the next tensor."""
@@ -55,10 +56,12 @@ class SafetensorsWriter:
         assert found == wanted, f"{found} came where {wanted} belongs"
         if self._open is None or self._open[0] != number:
             self._close_file()
-            self._open = (number, (self._folder / self._names[number]).open("wb"))
-            self._open[1].write(_header(self._files[number]))
+            file = (self._folder / self._names[number]).open("wb")
+            self._open = (number, file, EarlyWriteback(file))
+            file.write(_header(self._files[number]))
         flat = value.detach().to("cpu").contiguous().view(-1).view(torch.uint8)
         self._open[1].write(memoryview(flat.numpy()))
+        self._open[2].advance()
 
     def close(self) -> None:
         """Finish the last file and write the index, if there are several."""
