@@ -9,7 +9,7 @@ from megatron.core.dist_checkpointing.core import CheckpointingException
 from megatron.core.dist_checkpointing.mapping import ShardedObject
 from torch.distributed.checkpoint.api import CheckpointException
 
-from e3mega.checkpoint import safe_reading
+from e3mega.checkpoint import optimizer_state, safe_reading
 from e3mega.checkpoint.manifest import Manifest, read_manifest
 from e3mega.errors import CheckpointError
 from e3mega.mcore import moments
@@ -17,10 +17,7 @@ from e3mega.mcore.build import LearnerModel
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan
 
-_METADATA = {
-    "distrib_optim_sharding_type": "fully_reshardable",
-    "non_homogeneous_layers": True,
-}
+_METADATA = {**optimizer_state.METADATA, "non_homogeneous_layers": True}
 """Every layer has names of its own, which are those of the mapping table."""
 
 _EXTRA = "_extra_state"
@@ -45,7 +42,7 @@ def load_checkpoint(learner: LearnerModel, folder: Path, plan: Plan) -> Manifest
     loaded = _load(state_to_load(learner, with_optimizer=True), folder)
     _fill_model(learner, loaded)
     moments.pass_over_steps(learner.optimizer)
-    learner.optimizer.load_state_dict(loaded["optimizer"])
+    optimizer_state.load(learner.optimizer, loaded["optimizer"])
     moments.give_own_steps(learner.optimizer)
     return manifest
 
@@ -97,9 +94,7 @@ def _state(learner: LearnerModel, *, is_loading: bool, with_optimizer: bool) -> 
         model[name] = network.sharded_state_dict(metadata=_METADATA)
     if not with_optimizer:
         return model
-    optimizer = learner.optimizer.sharded_state_dict(
-        model, is_loading=is_loading, metadata=_METADATA
-    )
+    optimizer = optimizer_state.description(learner.optimizer, model, is_loading=is_loading)
     return {**model, "optimizer": optimizer}
 
 
