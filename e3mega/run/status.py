@@ -16,10 +16,10 @@ from e3mega.run.attempts import Attempt, read_attempts
 from e3mega.run.board import NodeReport, read_report
 from e3mega.run.display import event_line, render
 from e3mega.run.folder import shown
+from e3mega.run.ledger_view import ledger_table
 from e3mega.run.progress import Event, Progress, duration
 
 _NUM_EVENTS = 6
-_LEDGER = ("prompts_issued", "prompts_answered", "prompts_redrawn", "prompts_lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def status_view(status: RunStatus) -> Group:
         render(progress, {}, title="stage", elapsed_s=elapsed_s),
         _jobs_table(status),
         Text(throughput_words(status.events)),
-        Text(ledger_words(status.events)),
+        *[table for table in [ledger_table(status.events)] if table is not None],
         *[Text(line) for line in last_events(status.events)],
         *[Text(f"warning: {line}", style="yellow") for line in warnings_of_run(status)],
     )
@@ -125,17 +125,6 @@ def throughput_words(events: tuple[Event, ...]) -> str:
     return (
         f"newest round: {total_s:.1f} s, {generated / total_s:.0f} generated and "
         f"{trained / total_s:.0f} trained tokens/s"
-    )
-
-
-def ledger_words(events: tuple[Event, ...]) -> str:
-    """The newest ledger in a line; empty before there is one."""
-    ledgers = [event for event in events if event["event"] == "ledger"]
-    if not ledgers:
-        return ""
-    newest = ledgers[-1]
-    return "ledger: " + ", ".join(
-        f"{newest[name]} {name.replace('_', ' ')}" for name in _LEDGER if name in newest
     )
 
 

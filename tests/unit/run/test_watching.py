@@ -1,5 +1,6 @@
 """Commands that read a run's folder: status, list, logs, stop; and the doctor."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,12 +10,28 @@ from e3mega.cli import main
 from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Role
+from e3mega.rollout.ledger import Amount, DiscardReason, Ledger
 from e3mega.run.attempts import begin_attempt, end_attempt
 from e3mega.run.board import JobReport
 from e3mega.run.creation import create_folder
 from e3mega.run.doctor import check_machine, check_meeting
 from e3mega.run.station import Station
 from tests.unit.run.fake_runs import STEADY, fake_plan
+
+EASY = (
+    Ledger()
+    .redraw(1)
+    .issue(8)
+    .answer(8, Amount(80, 7000), truncated=Amount(5, 500))
+    .train(Amount(60, 6000), lag=0)
+    .evaluate(Amount(10, 700))
+    .discard(Amount(10, 300), DiscardReason.STALE)
+)
+LEDGER = (
+    EASY.issue(4)
+    .answer(4, Amount(40, 135_000), truncated=Amount())
+    .train_supervised(Amount(90, 9000))
+)
 
 
 @pytest.fixture
@@ -30,7 +47,9 @@ def paths(tmp_path: Path) -> RunPaths:
     values = {"step": 1, "stage_step": 1, "stage_max_steps": 10, "round": 0}
     metrics.write("step", stage="easy", tokens_generated=400, tokens_trained=300, **values)
     metrics.write("round", stage="easy", round=0, total_s=2.0)
-    metrics.write("ledger", prompts_issued=9, prompts_answered=8, prompts_redrawn=1, prompts_lost=1)
+    metrics.write(
+        "ledger", **json.loads(LEDGER.to_json()), stages={"easy": json.loads(EASY.to_json())}
+    )
     metrics.write("server_lost", server=0, reason="no answer within 5 s", pid=1)
     metrics.close()
     jobs = (JobReport("loop", Role.LOOP, 7, None, 0.0, 0),)
@@ -46,7 +65,10 @@ def test_status_shows_what_a_run_does(paths: RunPaths, capsys: pytest.CaptureFix
         "easy",
         "1/10",
         "2.0 s, 200 generated and 150 trained tokens/s",
-        "9 prompts issued, 8 prompts answered, 1 prompts redrawn, 1 prompts lost",
+        "ledger issued answered lost generated truncated trained evaluated discarded",
+        "easy 9 8 1 7000 500 6000 700 300",
+        "run 13 12 1 142k 500 6000 700 300",
+        "discarded as stale: 300; 1 prompts sent again; 9000 tokens of given traces trained on",
         "server 0 is lost: no answer within 5 s",
         "loop 0",
     ):
