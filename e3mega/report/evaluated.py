@@ -9,27 +9,26 @@ from e3mega.report.runs import Event, Run, number, numbers, text
 
 
 def evaluation_table(runs: Sequence[Run]) -> Table:
-    """A row a model and slice: accuracy with its standard error at each budget.
+    """A part for each slice with a row a model: accuracy and its standard error, in percent.
 
     ``beyond`` is the area gained beyond the training budget (``evaluate.extrapolation``), empty
     where no training budget is known. ``separate`` is the largest difference to the curve that
-    was generated budget by budget, in standard errors of a difference.
+    was generated budget by budget, in standard errors of a difference. Five budgets fit into 80
+    columns: only long names of models take a second line.
     """
-    table = Table(title="accuracy on held-out problems", box=None, padding=(0, 2, 0, 0))
+    table = Table(title="accuracy on held-out problems, percent", box=None, padding=(0, 1, 0, 0))
     events = [(run, event) for run in runs for event in run.of("evaluation")]
     budgets = sorted({budget for _, event in events for budget in numbers(event, "budgets")})
-    table.add_column("problems")
-    table.add_column("model")
-    for budget in budgets:
-        table.add_column(f"{budget:.0f}", justify="right")
-    for name in ("beyond", "separate"):
-        table.add_column(name, justify="right")
+    shown = [name for name in ("beyond", "separate") if any(_cell(name, *each) for each in events)]
+    table.add_column("model", overflow="fold")
+    for name in (*(f"{budget:.0f}" for budget in budgets), *shown):
+        table.add_column(name, justify="right", no_wrap=True)
     for slice_name in dict.fromkeys(text(event, "slice") for _, event in events):
-        rows = [(run, event) for run, event in events if text(event, "slice") == slice_name]
-        for place, (run, event) in enumerate(rows):
-            cells = _cells(event, budgets)
-            title = slice_name if place == 0 else ""
-            table.add_row(title, run.name, *cells, _beyond(event), _separate(run, event))
+        table.add_row(slice_name, style="bold")
+        for run, event in events:
+            if text(event, "slice") == slice_name:
+                cells = _cells(event, budgets)
+                table.add_row(run.name, *cells, *(_cell(name, run, event) for name in shown))
     return table
 
 
@@ -47,23 +46,22 @@ def difference_in_errors(event: Event, other: Event) -> float:
 
 
 def _cells(event: Event, budgets: Sequence[float]) -> list[str]:
-    values = {
-        budget: f"{accuracy:.3f}±{f'{error:.3f}'.removeprefix('0')}"
-        for budget, accuracy, error in zip(
-            numbers(event, "budgets"),
-            numbers(event, "accuracy"),
-            numbers(event, "stderr"),
-            strict=True,
-        )
-    }
+    columns = (numbers(event, field) for field in ("budgets", "accuracy", "stderr"))
+    values = {budget: _percent(value, error) for budget, value, error in zip(*columns, strict=True)}
     return [values.get(budget, "") for budget in budgets]
+
+
+def _percent(value: float, error: float, sign: str = "") -> str:
+    return f"{100 * value:{sign}.1f}±{100 * error:.1f}"
+
+
+def _cell(name: str, run: Run, event: Event) -> str:
+    return _beyond(event) if name == "beyond" else _separate(run, event)
 
 
 def _beyond(event: Event) -> str:
     area = number(event, "extrapolation")
-    if np.isnan(area):
-        return ""
-    return f"{area:+.3f}±{f'{number(event, "extrapolation_stderr"):.3f}'.removeprefix('0')}"
+    return "" if np.isnan(area) else _percent(area, number(event, "extrapolation_stderr"), "+")
 
 
 def _separate(run: Run, event: Event) -> str:

@@ -1,12 +1,14 @@
 """Measuring a model through a fake server: the cache, kills, protocols that agree, forcing."""
 
 import asyncio
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from e3mega.evaluate.benchmark import Benchmark, Protocol, measure
 from e3mega.evaluate.forcing import ForcingWords, continuation
@@ -157,7 +159,20 @@ def test_truncation_and_separate_generation_agree_within_error(tmp_path: Path) -
     assert max(whole["accuracy"]) > 0.1, "the guesser solves something"
     assert whole["accuracy"] != separate["accuracy"], "they are different generations"
     assert difference_in_errors(whole, separate) < 3.5
-    assert evaluation_table([run]).row_count == 3
+    assert evaluation_table([run]).row_count == 6, "three slices, each with its name above"
+
+
+def test_the_table_of_two_models_at_five_budgets_fits_a_terminal(tmp_path: Path) -> None:
+    protocol = replace(PROTOCOL, has_separate_budgets=True)
+    run, _ = evaluate(tmp_path, Guesser(TASK), protocol)
+    runs = [replace(run, name=name) for name in ("quickstart", "quickstart-step_000310")]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(evaluation_table(runs))
+    shown = console.export_text()
+    (event,) = [event for event in run.of("evaluation") if event["slice"] == NAME]
+    assert "…" not in shown and max(map(len, shown.splitlines())) <= 80
+    for value in event["accuracy"]:
+        assert shown.count(f"{100 * value:.1f}±") >= 2
 
 
 def test_waits_lengthen_completions_up_to_the_budget(tmp_path: Path) -> None:
