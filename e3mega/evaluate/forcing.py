@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tokenizers import Tokenizer
+
+from e3mega.errors import E3Error
 from e3mega.evaluate.sampling import Source
 from e3mega.rollout.records import Completion, FinishReason, Group, GroupRequest, Rollout
 from e3mega.tasks.interface import Task
@@ -31,6 +34,29 @@ class ForcingWords:
     """Cut off with all that follows; empty where thinking has no end of its own."""
     end_tokens: tuple[int, ...]
     """Tokens that end a completion."""
+
+
+def forcing_words(
+    tokenizer: Tokenizer, wait_text: str, end_of_thinking: str, *, end_tokens: tuple[int, ...]
+) -> ForcingWords:
+    """The words in the model's own tokens; E3Error when it has no tokens for ``wait_text``.
+
+    An end of thinking that it has no tokens for is one that it never writes.
+    """
+    wait = _written(tokenizer, wait_text)
+    if wait is None:
+        raise E3Error(
+            f"--wait-text {wait_text!r}: the model's tokenizer has no tokens for it; choose words "
+            "of its vocabulary, or '' to take away its end and say nothing"
+        )
+    return ForcingWords(wait, _written(tokenizer, end_of_thinking) or (), end_tokens)
+
+
+def _written(tokenizer: Tokenizer, text: str) -> tuple[int, ...] | None:
+    """The text's tokens, or None when they do not give it back."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    back: str = tokenizer.decode(ids, skip_special_tokens=False)
+    return tuple(ids) if back.split() == text.split() else None
 
 
 def continuation(token_ids: Sequence[int], words: ForcingWords) -> tuple[int, ...]:

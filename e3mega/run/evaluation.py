@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from e3mega.errors import E3Error
 from e3mega.evaluate.benchmark import Benchmark, Protocol, measure
-from e3mega.evaluate.forcing import ForcingWords
+from e3mega.evaluate.forcing import ForcingWords, forcing_words
 from e3mega.evaluate.sampling import NoServer, NotCachedError, Source
 from e3mega.evaluate.store import CompletionStore, model_digest
 from e3mega.generation.model_folder import ModelFolder
@@ -158,6 +158,6 @@ def _words(order: EvaluationOrder, model: ModelFolder) -> ForcingWords:
     if not order.protocol.max_waits:
         return ForcingWords((), (), model.end_token_ids)
     tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
-    wait = tokenizer.encode(order.wait_text, add_special_tokens=False).ids
-    end = tokenizer.encode(order.end_of_thinking, add_special_tokens=False).ids
-    return ForcingWords(tuple(wait), tuple(end), model.end_token_ids)
+    return forcing_words(
+        tokenizer, order.wait_text, order.end_of_thinking, end_tokens=model.end_token_ids
+    )

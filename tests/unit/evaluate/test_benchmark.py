@@ -9,9 +9,11 @@ from typing import cast
 import numpy as np
 import pytest
 from rich.console import Console
+from tokenizers import Tokenizer
 
+from e3mega.errors import E3Error
 from e3mega.evaluate.benchmark import Benchmark, Protocol, measure
-from e3mega.evaluate.forcing import ForcingWords, continuation
+from e3mega.evaluate.forcing import ForcingWords, continuation, forcing_words
 from e3mega.evaluate.sampling import NoServer, NotCachedError, Source
 from e3mega.evaluate.store import CompletionStore, model_digest, request_digest
 from e3mega.metrics import MetricsWriter
@@ -212,3 +214,13 @@ def test_the_content_alone_names_an_answer(tmp_path: Path) -> None:
     assert model_digest(tmp_path) == first
     (tmp_path / "model.safetensors").write_bytes(b"2")
     assert model_digest(tmp_path) != first
+
+
+def test_words_that_the_model_cannot_write_are_no_words_of_waiting(tmp_path: Path) -> None:
+    TASK.write_tokenizer(tmp_path)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(E3Error, match="'Wait': the model's tokenizer has no tokens"):
+        forcing_words(tokenizer, "Wait", "</think>", end_tokens=(1,))
+    words = forcing_words(tokenizer, "no", "</think>", end_tokens=(1,))
+    assert words == ForcingWords((tokenizer.token_to_id("no"),), (), (1,))
+    assert forcing_words(tokenizer, "", "none", end_tokens=(1,)).wait == ()
