@@ -74,6 +74,9 @@ def draw_lines(
 def mark_stages(axes: Axes, cohorts: Sequence[Cohort]) -> None:
     """Name the RL stages of the first run where they begin, on axes over steps."""
     low, high = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    # Room for the names above the lines.
+    axes.set_ylim(top=top + 0.08 * (top - bottom))
     for place, stage in enumerate(cohorts[0].runs[0].training_stages):
         at = stage.start_version + 0.5
         if np.isnan(at) or at > high:

@@ -155,7 +155,8 @@ def draw_equations(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | 
     """Equations in an attempt over training (Fig. 16, right)."""
     axes = new_axes("optimizer step", "equations in an attempt")
     rows: list[tuple[Cell, ...]] = []
-    for place, (label, each) in enumerate(_all_facts(cohorts).items()):
+    facts = _all_facts(cohorts)
+    for place, (label, each) in enumerate(facts.items()):
         if not each.equations:
             continue
         steps, values = zip(*each.equations, strict=True)
@@ -163,7 +164,7 @@ def draw_equations(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | 
         rows += [(label, float(step), value) for step, value in each.equations]
     if not rows:
         return None
-    axes.set_ylim(bottom=0.0)
+    axes.set_ylim(0.0, 1.1 * max(value for each in facts.values() for _, value in each.equations))
     draw_reference(axes, EQUATIONS if with_paper else (), has_own_height=True)
     legend(axes)
     table = Table(("run", "version", "equations_per_attempt"), tuple(rows))

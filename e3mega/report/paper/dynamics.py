@@ -39,7 +39,7 @@ from e3mega.report.paper.reference import (
     VERIFIED_ACCURACY,
     ReferenceLine,
 )
-from e3mega.report.runs import Cohort, Event, Run
+from e3mega.report.runs import Cohort, Event, Run, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,17 @@ def draw_signs(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | None
 
 
 def draw_kl(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | None:
-    """Divergence from the weights that the stage began with (Fig. 13)."""
+    """Divergence from the weights that the stage began with (Fig. 13), of runs with a KL term."""
+    cohorts = [each for each in cohorts if _has_kl(each.runs[0])]
+    if not cohorts:
+        return None
     kl = StepPanel("divergence from the reference", "KL, nats per token", (Quantity("kl", ""),), KL)
     return _drawing(cohorts, [_panel(cohorts, kl, with_paper=with_paper)], fields=("kl",))
+
+
+def _has_kl(run: Run) -> bool:
+    """A run without the term records a divergence of 0 in every step."""
+    return any(abs(number(event, "kl")) > 0 for event in rl_steps(run))
 
 
 def draw_verified(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | None:

@@ -52,7 +52,8 @@ def draw_reference(axes: Axes, lines: Sequence[ReferenceLine], *, has_own_height
             alpha=0.8,
         )
     if layer is not top:
-        layer.set_ylim(bottom=0.0)
+        # Room for the label of the highest line.
+        layer.set_ylim(0.0, 1.15 * max(value for line in lines for value in line.y))
         layer.set_yticks([])
         layer.spines["right"].set_visible(False)
     top.set_xticks([])

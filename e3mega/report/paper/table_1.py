@@ -5,12 +5,15 @@
 
 from collections.abc import Sequence
 
+from matplotlib.figure import Figure
+
 from e3mega.report.accuracy import BASE_LABEL
-from e3mega.report.canvas import GRID, INK, QUIET, Panel, new_axes, panel
+from e3mega.report.canvas import GRID, INK, PANEL_INCHES, QUIET, Panel, new_axes, panel
 from e3mega.report.drawing import Cell, Drawing, Table
 from e3mega.report.paper.reference import TABLE_1
 from e3mega.report.runs import Cohort, numbers, text
 
+_BELOW_INCHES, _ABOVE_INCHES, _ROW_INCHES = 0.5, 0.1, 0.24
 Row = tuple[str, dict[int, tuple[float, float]]]
 """A model, and by k its pass@k with its standard error."""
 
@@ -53,7 +56,12 @@ def _rows(cohorts: Sequence[Cohort]) -> list[Row]:
 def _panel(rows: Sequence[Row], paper: Sequence[Row], ks: Sequence[int]) -> Panel:
     axes = new_axes("k", "")
     everything = [*rows, *paper]
-    axes.set_position((0.42, 0.12, 0.56, 0.83))
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure), "a panel's axes stand in a figure of their own"
+    height = max(PANEL_INCHES[1], _BELOW_INCHES + _ABOVE_INCHES + _ROW_INCHES * len(everything))
+    figure.set_size_inches(PANEL_INCHES[0], height)
+    below, above = _BELOW_INCHES / height, _ABOVE_INCHES / height
+    axes.set_position((0.42, below, 0.56, 1.0 - below - above))
     for y, (_, values) in enumerate(everything):
         for x, k in enumerate(ks):
             if k in values:
@@ -63,7 +71,7 @@ def _panel(rows: Sequence[Row], paper: Sequence[Row], ks: Sequence[int]) -> Pane
     axes.set_xlim(-0.6, len(ks) - 0.4)
     axes.set_ylim(0.6 - len(everything), 0.6)
     axes.set_xticks(range(len(ks)), [str(k) for k in ks])
-    names = [name if len(name) <= 24 else f"{name[:23]}…" for name, _ in everything]
+    names = [name if len(name) <= 28 else f"{name[:27]}…" for name, _ in everything]
     axes.set_yticks([-y for y in range(len(everything))], names, fontsize=7.5)
     axes.grid(False)
     for y in range(len(everything) - 1):
