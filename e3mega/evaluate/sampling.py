@@ -1,7 +1,7 @@
 """Finished groups for a measurement, from the cache or from servers."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -45,6 +45,12 @@ class Source:
     generators: Sequence[Generator]
     store: CompletionStore
     max_in_flight: int
+    watch: Callable[["Source"], None] | None = None
+    """Called with the source whenever it has one more answer."""
+    num_asked: int = 0
+    """Requests for completions or scores so far."""
+    num_answered: int = 0
+    """Of those, the ones answered, by the store or by a server."""
     num_generated: int = 0
     """Completion tokens generated, and not read back, so far."""
     num_reused: int = 0
@@ -77,24 +83,34 @@ class Source:
         return await _together([self._score(place, each) for place, each in enumerate(sequences)])
 
     async def _score(self, place: int, token_ids: tuple[int, ...]) -> list[float]:
+        self.num_asked += 1
         known = self.store.score(token_ids)
         if known is None:
             async with self._gate:
                 known = await self.generators[place % len(self.generators)].score(token_ids)
             self.store.put_score(token_ids, known)
+        self._count_answer()
         return known
 
     async def _one(self, request: GroupRequest) -> tuple[Completion, ...]:
+        self.num_asked += 1
         known = self.store.get(request)
         if known is not None:
             self.num_reused += sum(len(completion.token_ids) for completion in known)
+            self._count_answer()
             return known
         async with self._gate:
             generator = self.generators[request.index % len(self.generators)]
             answer = await generator.generate(request)
         self.store.put(request, answer)
         self.num_generated += sum(len(completion.token_ids) for completion in answer)
+        self._count_answer()
         return answer
+
+    def _count_answer(self) -> None:
+        self.num_answered += 1
+        if self.watch is not None:
+            self.watch(self)
 
 
 async def _together[Answer](work: Sequence[Coroutine[Any, Any, Answer]]) -> tuple[Answer, ...]:

@@ -21,6 +21,7 @@ from e3mega.plan.paths import GradePaths
 from e3mega.rollout.records import FinishReason, Group, GroupRequest
 from e3mega.rollout.whole_file import write_whole
 from e3mega.run.model_source import model_at
+from e3mega.run.sampling_progress import SamplingProgress
 from e3mega.run.tier import VERSION, TierOrder, open_tier
 from e3mega.spec.schema.generation import GenerationOptions
 from e3mega.spec.schema.layout import GenerationLayout
@@ -114,10 +115,15 @@ async def _answered(
         generation = GenerationOptions(temperature=order.temperature)
         longest = _longest(order, model, task)
         tier = TierOrder(model, order.out, longest, order.layout, generation)
-        async with open_tier(tier) as clients:
-            in_flight = max(1, generation.max_num_seqs * len(clients) // order.num_samples)
-            source = Source(clients, store, max_in_flight=in_flight)
-            return await measure_with(order, task, source)
+        progress = SamplingProgress(str(order.model), order.layout.num_replicas)
+        try:
+            async with open_tier(tier) as clients:
+                progress.ready()
+                in_flight = max(1, generation.max_num_seqs * len(clients) // order.num_samples)
+                source = Source(clients, store, max_in_flight=in_flight, watch=progress.watch)
+                return await measure_with(order, task, source)
+        finally:
+            progress.close()
 
 
 def _longest(order: AsymmetryOrder, model: ModelFolder, task: Task) -> int:

@@ -18,6 +18,7 @@ from e3mega.generation.model_folder import ModelFolder
 from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
 from e3mega.run.model_source import Trained, model_at, trained_at
+from e3mega.run.sampling_progress import SamplingProgress
 from e3mega.run.tier import TierOrder, open_tier
 from e3mega.spec.schema.generation import GenerationOptions
 from e3mega.spec.schema.layout import GenerationLayout
@@ -99,10 +100,15 @@ async def _evaluate(order: EvaluationOrder, name: str, path: Path) -> Evaluated:
     except NotCachedError:
         longest = max(protocol.budgets) + max(map(max_prompt_tokens, order.benchmarks.values()))
         tier = TierOrder(model, order.out / name, longest, order.layout, order.generation)
-        async with open_tier(tier) as clients:
-            in_flight = order.generation.max_num_seqs * len(clients)
-            source = Source(clients, store, max_in_flight=in_flight)
-            await _measure(benchmarks, source, protocol, paths, name=name, trained=trained)
+        progress = SamplingProgress(name, order.layout.num_replicas)
+        try:
+            async with open_tier(tier) as clients:
+                progress.ready()
+                in_flight = order.generation.max_num_seqs * len(clients)
+                source = Source(clients, store, max_in_flight=in_flight, watch=progress.watch)
+                await _measure(benchmarks, source, protocol, paths, name=name, trained=trained)
+        finally:
+            progress.close()
     finally:
         for benchmark in benchmarks:
             await benchmark.task.close()

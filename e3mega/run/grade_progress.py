@@ -1,11 +1,10 @@
-"""Shows how far a grading is: one line that is drawn again on a terminal, else one every 10 s."""
+"""Shows how far a grading is."""
 
 import sys
 import time
 
 from e3mega.evaluate.grade_journal import GradedProblem
-
-_PERIOD_S = {True: 0.5, False: 10.0}
+from e3mega.run.progress_line import ProgressLine
 
 
 class GradeProgress:
@@ -18,8 +17,7 @@ class GradeProgress:
         self._num_tokens = 0
         self._rates = 0.0
         self._start = time.monotonic()
-        self._shown = 0.0
-        self._is_terminal = sys.stderr.isatty()
+        self._line = ProgressLine()
         if num_done:
             print(f"{num_done} of {num_problems} problems were graded before", file=sys.stderr)
 
@@ -28,26 +26,20 @@ class GradeProgress:
         self._num_graded += 1
         self._num_tokens += sum(sample.num_tokens for sample in graded.samples)
         self._rates += graded.pass_rate
-        if time.monotonic() - self._shown >= _PERIOD_S[self._is_terminal]:
+        if self._line.is_due:
             self._show()
 
     def _show(self) -> None:
-        self._shown = time.monotonic()
-        seconds = max(1e-9, self._shown - self._start)
+        seconds = max(1e-9, time.monotonic() - self._start)
         num_done = self._num_reused + self._num_graded
         left_s = (self._num_problems - num_done) * seconds / self._num_graded
-        line = (
+        self._line.show(
             f"{num_done}/{self._num_problems} problems, {self._num_tokens / seconds:.0f} tokens/s, "
             f"pass rate {self._rates / self._num_graded:.3f}, {left_s / 60:.0f} min left"
         )
-        if self._is_terminal:
-            print(f"\r{line}  ", end="", file=sys.stderr, flush=True)
-        else:
-            print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Show the last state and end the line."""
         if self._num_graded:
             self._show()
-            if self._is_terminal:
-                print(file=sys.stderr)
+        self._line.close()
