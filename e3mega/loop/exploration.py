@@ -1,10 +1,13 @@
 """What the groups of a step tell of exploration: length, attempts, stopping and repetition."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
+from e3mega.metrics import Json
 from e3mega.rollout.records import FinishReason, Group, Rollout
+from e3mega.tasks.interface import Failure
 
 _MIN_REPEATS, _MAX_PERIOD = 4, 24
 
@@ -40,6 +43,12 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
             [len({r.marks.reward for r in group.rollouts}) > 1 for group in groups]
         ),
     }
+
+
+def failure_counts(groups: Sequence[Group]) -> dict[str, Json]:
+    """Rollouts that could not be graded, by reason; they earned nothing."""
+    failures = (rollout.marks.failure for group in groups for rollout in group.rollouts)
+    return dict(sorted(Counter(f.value for f in failures if f is not Failure.NONE).items()))
 
 
 def ends_in_a_cycle(token_ids: Sequence[int]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from e3mega.curriculum.allowance import budget_at
 from e3mega.loop.accounts import check_intent, write_ledger
-from e3mega.loop.exploration import group_metrics
+from e3mega.loop.exploration import failure_counts, group_metrics
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.refill import sample_round
 from e3mega.loop.requests import amount, count_groups
@@ -149,6 +149,7 @@ async def train_round(
             tokens_trained=values["tokens"],
             **{key: value for key, value in values.items() if key != "tokens"},
             **(group_metrics(groups[step]) if groups else {}),
+            failures=failure_counts(groups[step]) if groups else {},
         )
     rewards = [r.marks.reward for group in data.groups for r in group.rollouts]
     state = replace(

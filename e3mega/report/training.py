@@ -3,6 +3,7 @@
 # matplotlib's drawing functions take **kwargs that its stubs leave untyped.
 # pyright: reportUnknownMemberType=false
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ from e3mega.report.canvas import (
 )
 from e3mega.report.drawing import Drawing
 from e3mega.report.lines import Quantity, draw_lines, lines_table, mark_stages, rl_steps
-from e3mega.report.runs import Cohort, text
+from e3mega.report.runs import Cohort, number, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,26 @@ def draw_truncation(cohorts: Sequence[Cohort]) -> Drawing | None:
     if drawing is None and held_out is None:
         return None
     panels = (*(drawing.panels if drawing is not None else ()), *([held_out] if held_out else []))
-    return Drawing(panels, drawing.table if drawing is not None else accuracy_table(cohorts))
+    table = drawing.table if drawing is not None else accuracy_table(cohorts)
+    return Drawing(panels, table, _ungraded_notes(cohorts))
+
+
+def _ungraded_notes(cohorts: Sequence[Cohort]) -> tuple[str, ...]:
+    """A sentence a run of which rollouts could not be graded, with the reasons."""
+    notes: list[str] = []
+    for run in (run for cohort in cohorts for run in cohort.runs):
+        counts: Counter[str] = Counter()
+        for event in rl_steps(run):
+            failures = event.get("failures")
+            if isinstance(failures, dict):
+                counts.update({reason: int(number(failures, reason)) for reason in failures})
+        if counts:
+            reasons = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in counts.items())
+            notes.append(
+                f"{run.name}, seed {run.seed}: rollouts trained on that could not be graded and "
+                f"earned nothing: {reasons}."
+            )
+    return tuple(notes)
 
 
 def _held_out_truncation(cohorts: Sequence[Cohort]) -> Panel | None:

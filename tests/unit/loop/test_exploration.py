@@ -4,12 +4,19 @@ import math
 
 import pytest
 
-from e3mega.loop.exploration import ends_in_a_cycle, group_metrics
+from e3mega.loop.exploration import ends_in_a_cycle, failure_counts, group_metrics
 from e3mega.rollout.records import Completion, FinishReason, Group, GroupRequest, Rollout
 from e3mega.tasks.interface import Failure, Marks, Prompt
 
 
-def rollout(attempts: int, misses: int, *, reward: float, ends_at_miss: bool = False) -> Rollout:
+def rollout(
+    attempts: int,
+    misses: int,
+    *,
+    reward: float,
+    ends_at_miss: bool = False,
+    failure: Failure = Failure.NONE,
+) -> Rollout:
     tokens = tuple(range(attempts))
     completion = Completion(tokens, (0.0,) * attempts, FinishReason.STOP, ())
     marks = Marks(
@@ -23,7 +30,7 @@ def rollout(attempts: int, misses: int, *, reward: float, ends_at_miss: bool = F
         ends_at_failed_check=ends_at_miss,
         solved_at=0,
         attempts_at=(),
-        failure=Failure.NONE,
+        failure=failure,
     )
     return Rollout(completion, marks)
 
@@ -44,6 +51,14 @@ def test_stops_are_counted_over_the_checks_that_failed() -> None:
     right = group_metrics([Group(request, (rollout(1, 0, reward=1.0),))])
     assert math.isnan(right["stop_after_failed_check"])
     assert math.isnan(right["length_incorrect"])
+
+
+def test_what_could_not_be_graded_is_counted_by_reason() -> None:
+    reasons = (Failure.TIME, Failure.NONE, Failure.CRASH, Failure.TIME)
+    rollouts = tuple(rollout(1, 0, reward=0.0, failure=each) for each in reasons)
+    request = GroupRequest(0, Prompt("p", (1,), "easy"), 4, 8, 1.0, 1.0, 0, 1, 0)
+    assert failure_counts([Group(request, rollouts)]) == {"crash": 1, "time": 2}
+    assert failure_counts([]) == {}
 
 
 @pytest.mark.parametrize(

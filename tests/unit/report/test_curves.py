@@ -14,6 +14,7 @@ from e3mega.report.drawing import Table, curve_of, series_of
 from e3mega.report.headline import changes_of
 from e3mega.report.runs import Cohort, Run, cohorts_of, read_run
 from e3mega.report.signs import draw_signs
+from e3mega.report.training import draw_truncation
 from tests.data.make_recorded_run import write_recorded_run
 
 
@@ -116,4 +117,22 @@ def test_the_sentences_on_signs_are_means_of_a_stages_first_and_last_fifth() -> 
         "a (seed 3), easy: negative samples pull 1.5 times as hard as positive ones; "
         "0.48 to 0.16 of failed checks end a trace, unknown to 10 different attempts in an "
         "incorrect completion, 0 to 0 of completions end in a cycle.",
+    )
+
+
+def test_answers_that_could_not_be_graded_are_summed_by_reason() -> None:
+    steps = tuple(
+        {
+            **{"event": "step", "mode": "rl", "stage": "easy", "step": at, "truncated_frac": 0.1},
+            "failures": failures,
+        }
+        for at, failures in enumerate(({"no_answer": 2}, {}, {"no_answer": 1, "time": 4}))
+    )
+    cohort = Cohort("a", (Run(RunPaths(Path("a")), "a", 3, {"step": steps}, None, 0.0),))
+    with report_style():
+        drawing = draw_truncation([cohort])
+    assert drawing is not None
+    assert drawing.notes == (
+        "a, seed 3: rollouts trained on that could not be graded and earned nothing: "
+        "no answer 3, time 4.",
     )
