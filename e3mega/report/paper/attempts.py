@@ -118,12 +118,20 @@ def draw_exploration(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing 
     loops.set_xticks(range(len(facts)), [label[:14] for label in facts])
     draw_reference(unique, UNIQUE_ATTEMPTS if with_paper else (), has_own_height=False)
     legend(unique)
-    note = (
-        "Rows of the CSV with -1 unique attempts hold the share of rollouts that end in repetition."
-        + (" Paper: 0.04 with negative gradients, 0.17 without." if with_paper else "")
+    paper = " Paper: 0.04 with negative gradients, 0.17 without." if with_paper else ""
+    notes = (
+        f"Attempts are those of {', '.join(_counted(*each) for each in facts.items())}.",
+        "Rows of the CSV with -1 unique attempts hold the share of rollouts that end in "
+        f"repetition.{paper}",
     )
     panels = (panel("unique attempts", unique), panel("ending in repetition", loops))
-    return Drawing(panels, Table(("run", "unique_attempts", "share"), tuple(rows)), (note,))
+    return Drawing(panels, Table(("run", "unique_attempts", "share"), tuple(rows)), notes)
+
+
+def _counted(label: str, facts: RolloutFacts) -> str:
+    if facts.num_measurements:
+        return f"{label} in {facts.num_measurements} measurements of held-out problems"
+    return f"{label} in training"
 
 
 def draw_lengths(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | None:

@@ -22,7 +22,10 @@ class RolloutFacts:
 
     unique_attempts: tuple[int, ...]
     """Of each problem of which half of the rollouts or more are incorrect: different attempts in
-    its incorrect rollouts."""
+    its incorrect rollouts of all measurements, else of training."""
+    num_measurements: int
+    """Measurements of held-out problems that attempts were counted over; 0 for training rollouts,
+    where the run was not measured within its stages."""
     repetition_frac: float
     """Share of training rollouts that end in repeated tokens."""
     equations: tuple[tuple[int, float], ...]
@@ -43,45 +46,61 @@ def ends_in_repetition(token_ids: Sequence[int]) -> bool:
 
 def facts_of(run: Run) -> RolloutFacts:
     """Facts of the rollouts on disk; all of them empty where there are none."""
-    return _facts(run.paths.run_dir)
+    return _facts(run.paths.run_dir, bool(run.of("evaluation_within")))
 
 
 @lru_cache(maxsize=32)
-def _facts(run_dir: Path) -> RolloutFacts:
-    seen: dict[str, set[tuple[int, ...]]] = {}
-    counts: dict[str, list[int]] = {}
-    num_rollouts = num_repeating = 0
-    equations: list[tuple[int, float]] = []
-    for path, groups in _rounds(run_dir, Purpose.TRAIN):
-        num_attempts = 0
-        for group in groups:
-            problem = group.request.prompt.problem
-            total = counts.setdefault(problem, [0, 0])
-            for rollout in group.rollouts:
-                tokens = rollout.completion.token_ids
-                attempts = _attempts(tokens, rollout.marks.attempts_at)
-                is_wrong = rollout.marks.reward <= 0
-                total[0] += 1
-                total[1] += is_wrong
-                num_rollouts += 1
-                num_repeating += ends_in_repetition(tokens)
-                num_attempts += len(attempts)
-                if is_wrong:
-                    seen.setdefault(problem, set()).update(attempts)
-        num_signs = sum(text.count("=") for text in read_texts(path))
-        if num_attempts and num_signs:
-            equations.append((groups[0].request.version, num_signs / num_attempts))
-    hard = [problem for problem, (total, wrong) in counts.items() if 2 * wrong >= total]
-    last = [groups for _, groups in _rounds(run_dir, Purpose.EVALUATE)[-1:]]
-    lengths = [
-        len(r.completion.token_ids) for groups in last for group in groups for r in group.rollouts
+def _facts(run_dir: Path, is_followed: bool) -> RolloutFacts:
+    trained, measured = (_rounds(run_dir, each) for each in (Purpose.TRAIN, Purpose.EVALUATE))
+    is_followed = is_followed and bool(measured)
+    counted = measured if is_followed else trained
+    repeating = [
+        ends_in_repetition(rollout.completion.token_ids)
+        for _, groups in trained
+        for group in groups
+        for rollout in group.rollouts
     ]
     return RolloutFacts(
-        tuple(len(seen.get(problem, ())) for problem in hard),
-        num_repeating / num_rollouts if num_rollouts else 0.0,
-        tuple(equations),
-        tuple(lengths),
+        unique_attempts=_unique_attempts([group for _, groups in counted for group in groups]),
+        num_measurements=len(measured) if is_followed else 0,
+        repetition_frac=sum(repeating) / len(repeating) if repeating else 0.0,
+        equations=_equations(trained),
+        held_out_lengths=tuple(
+            len(rollout.completion.token_ids)
+            for _, groups in measured[-1:]
+            for group in groups
+            for rollout in group.rollouts
+        ),
     )
+
+
+def _unique_attempts(groups: Sequence[Group]) -> tuple[int, ...]:
+    """By problem, over all groups that ask it; problems solved by most rollouts are left out."""
+    seen: dict[str, set[tuple[int, ...]]] = {}
+    balance: dict[str, int] = {}
+    for group in groups:
+        problem = group.request.prompt.problem
+        attempts = seen.setdefault(problem, set())
+        for rollout in group.rollouts:
+            is_wrong = rollout.marks.reward <= 0
+            balance[problem] = balance.get(problem, 0) + (-1 if is_wrong else 1)
+            if is_wrong:
+                tokens = rollout.completion.token_ids
+                attempts.update(_attempts(tokens, rollout.marks.attempts_at))
+    return tuple(len(seen[problem]) for problem, more in balance.items() if more <= 0)
+
+
+def _equations(rounds: Sequence[tuple[Path, Sequence[Group]]]) -> tuple[tuple[int, float], ...]:
+    """By version of a round: ``=`` signs of its texts over its attempts."""
+    found: list[tuple[int, float]] = []
+    for path, groups in rounds:
+        num_attempts = sum(
+            len(rollout.marks.attempts_at) for group in groups for rollout in group.rollouts
+        )
+        num_signs = sum(text.count("=") for text in read_texts(path))
+        if num_attempts and num_signs:
+            found.append((groups[0].request.version, num_signs / num_attempts))
+    return tuple(found)
 
 
 def _attempts(tokens: Sequence[int], ends: Sequence[int]) -> list[tuple[int, ...]]:
