@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
 from numpy.typing import NDArray
 
@@ -88,6 +89,8 @@ def new_axes(x_label: str, y_label: str) -> Axes:
     figure = Figure(figsize=PANEL_INCHES)
     FigureCanvasSVG(figure)
     axes = figure.add_axes((0.15, 0.15, 0.83, 0.75))
+    # Steps, versions, tokens, samples: all that stands on an x axis comes in whole numbers.
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     return axes
