@@ -14,6 +14,9 @@ from e3mega.report.canvas import DASHES, QUIET, SERIES, legend, smooth
 from e3mega.report.drawing import Cell, Curve, Series, Table, curve_of, series_of
 from e3mega.report.runs import Cohort, Event, Run, number, text
 
+RL_STEP = "rl_step"
+"""Optimizer steps since the first RL stage began: warm-ups of different lengths do not shift it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
@@ -25,8 +28,13 @@ class Quantity:
 
 
 def rl_steps(run: Run) -> tuple[Event, ...]:
-    """Step events of RL stages."""
-    return tuple(event for event in run.of("step") if text(event, "mode") == "rl")
+    """Step events of RL stages, with their number since the first of them as ``rl_step``."""
+    first = run.first_rl_version
+    return tuple(
+        {**event, RL_STEP: number(event, "step") - first}
+        for event in run.of("step")
+        if text(event, "mode") == "rl"
+    )
 
 
 def all_steps(run: Run) -> tuple[Event, ...]:
@@ -62,8 +70,7 @@ def draw_lines(
             is_drawn = True
             colour = SERIES[(column if len(cohorts) == 1 else row) % len(SERIES)]
             label = _label(cohorts, cohort, quantity)
-            starts = _starts(cohort.runs[0])
-            for part in _split(curve, starts if x_field == "step" else ()):
+            for part in _split(curve, _starts(cohort.runs[0], x_field)):
                 _draw_part(axes, part, colour, DASHES[column % len(DASHES)], window, label)
                 label = ""
     if is_drawn:
@@ -72,13 +79,13 @@ def draw_lines(
 
 
 def mark_stages(axes: Axes, cohorts: Sequence[Cohort]) -> None:
-    """Name the RL stages of the first run where they begin, on axes over steps."""
+    """Name the RL stages of the first run where they begin, on axes over RL steps."""
     low, high = axes.get_xlim()
     bottom, top = axes.get_ylim()
     # Room for the names above the lines.
     axes.set_ylim(top=top + 0.08 * (top - bottom))
     for place, stage in enumerate(cohorts[0].runs[0].training_stages):
-        at = stage.start_version + 0.5
+        at = stage.start_version - cohorts[0].runs[0].first_rl_version + 0.5
         if np.isnan(at) or at > high:
             continue
         if place > 0:
@@ -118,8 +125,12 @@ def _label(cohorts: Sequence[Cohort], cohort: Cohort, quantity: Quantity) -> str
     return ", ".join([*parts, quantity.label] if quantity.label else parts)
 
 
-def _starts(run: Run) -> tuple[float, ...]:
-    return tuple(stage.start_version + 0.5 for stage in run.stages)
+def _starts(run: Run, x_field: str) -> tuple[float, ...]:
+    """Where stages begin on an axis over steps; none on others."""
+    first = {"step": 0.0, RL_STEP: run.first_rl_version}.get(x_field)
+    if first is None:
+        return ()
+    return tuple(stage.start_version - first + 0.5 for stage in run.stages)
 
 
 def _split(curve: Curve, starts: Sequence[float]) -> list[Curve]:

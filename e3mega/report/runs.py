@@ -90,6 +90,12 @@ class Run:
         """The RL stages that were started, in order."""
         return tuple(stage for stage in self.stages if stage.mode == "rl")
 
+    @property
+    def first_rl_version(self) -> float:
+        """The version that the first RL stage began with; 0 where the run does not say."""
+        starts = [stage.start_version for stage in self.training_stages]
+        return starts[0] if starts and math.isfinite(starts[0]) else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Cohort:

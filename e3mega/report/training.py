@@ -1,4 +1,4 @@
-"""Figures over the optimizer steps of the RL stages: reward, length, attempts, entropy, cuts."""
+"""Figures over the steps of the RL stages: reward, length, attempts, entropy, cuts."""
 
 # matplotlib's drawing functions take **kwargs that its stubs leave untyped.
 # pyright: reportUnknownMemberType=false
@@ -27,7 +27,14 @@ from e3mega.report.canvas import (
     panel,
 )
 from e3mega.report.drawing import Drawing
-from e3mega.report.lines import Quantity, draw_lines, lines_table, mark_stages, rl_steps
+from e3mega.report.lines import (
+    RL_STEP,
+    Quantity,
+    draw_lines,
+    lines_table,
+    mark_stages,
+    rl_steps,
+)
 from e3mega.report.runs import Cohort, number, text
 
 
@@ -48,8 +55,8 @@ def draw_steps(cohorts: Sequence[Cohort], specs: Sequence[StepPanel]) -> Drawing
     """The panels that have data, over RL steps."""
     panels: list[Panel] = []
     for spec in specs:
-        axes = new_axes("optimizer step", spec.y_label)
-        if not draw_lines(axes, cohorts, spec.quantities, events=rl_steps):
+        axes = new_axes("RL step", spec.y_label)
+        if not draw_lines(axes, cohorts, spec.quantities, events=rl_steps, x_field=RL_STEP):
             continue
         if spec.is_from_zero:
             axes.set_ylim(bottom=0.0)
@@ -57,7 +64,7 @@ def draw_steps(cohorts: Sequence[Cohort], specs: Sequence[StepPanel]) -> Drawing
         panels.append(panel(spec.title, axes))
     if not panels:
         return None
-    fields = tuple(quantity.field for spec in specs for quantity in spec.quantities)
+    fields = (RL_STEP, *(quantity.field for spec in specs for quantity in spec.quantities))
     return Drawing(tuple(panels), lines_table(cohorts, fields, events=rl_steps))
 
 

@@ -161,15 +161,16 @@ def draw_lengths(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | No
 
 def draw_equations(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | None:
     """Equations in an attempt over training (Fig. 16, right)."""
-    axes = new_axes("optimizer step", "equations in an attempt")
+    axes = new_axes("RL step", "equations in an attempt")
     rows: list[tuple[Cell, ...]] = []
     facts = _all_facts(cohorts)
-    for place, (label, each) in enumerate(facts.items()):
+    for place, (cohort, each) in enumerate(zip(cohorts, facts.values(), strict=True)):
         if not each.equations:
             continue
-        steps, values = zip(*each.equations, strict=True)
-        _line(axes, steps, values, place, label)
-        rows += [(label, float(step), value) for step, value in each.equations]
+        versions, values = zip(*each.equations, strict=True)
+        first = cohort.runs[0].first_rl_version
+        _line(axes, [version - first for version in versions], values, place, cohort.label)
+        rows += [(cohort.label, float(version), value) for version, value in each.equations]
     if not rows:
         return None
     axes.set_ylim(0.0, 1.1 * max(value for each in facts.values() for _, value in each.equations))

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from e3mega.report.accuracy import end_label, evaluation, points_of, slice_title
 from e3mega.report.canvas import Panel, new_axes, panel
 from e3mega.report.drawing import Drawing
-from e3mega.report.lines import Quantity, draw_lines, lines_table, mark_stages, rl_steps
+from e3mega.report.lines import (
+    RL_STEP,
+    Quantity,
+    draw_lines,
+    lines_table,
+    mark_stages,
+    rl_steps,
+)
 from e3mega.report.paper.budgets import draw_ends
 from e3mega.report.paper.held_out import (
     FIELDS,
@@ -44,7 +51,7 @@ from e3mega.report.runs import Cohort, Event, Run, number
 
 @dataclass(frozen=True, slots=True)
 class StepPanel:
-    """One panel over optimizer steps. Example: ``StepPanel("KL", "nats", ("kl",), KL)``."""
+    """One panel over RL steps. Example: ``StepPanel("KL", "nats", ("kl",), KL)``."""
 
     title: str
     y_label: str
@@ -141,7 +148,7 @@ def _held_out(
     *,
     has_beyond: bool = False,
 ) -> Panel | None:
-    axes = new_axes("optimizer step", "accuracy")
+    axes = new_axes("RL step", "accuracy")
     if not draw_held_out(axes, cohorts, slice_name, has_beyond=has_beyond):
         return None
     mark_stages(axes, cohorts)
@@ -150,8 +157,8 @@ def _held_out(
 
 
 def _panel(cohorts: Sequence[Cohort], spec: StepPanel, *, with_paper: bool) -> Panel | None:
-    axes = new_axes("optimizer step", spec.y_label)
-    if not draw_lines(axes, cohorts, spec.quantities, events=rl_steps):
+    axes = new_axes("RL step", spec.y_label)
+    if not draw_lines(axes, cohorts, spec.quantities, events=rl_steps, x_field=RL_STEP):
         return None
     axes.set_ylim(bottom=0.0)
     mark_stages(axes, cohorts)
@@ -171,7 +178,8 @@ def _drawing(
 ) -> Drawing | None:
     """The panels that hold something; rows of steps, of measurements and of the ends' curves."""
     drawn = tuple(each for each in panels if each is not None)
-    return Drawing(drawn, lines_table(cohorts, fields, events=_rows)) if drawn else None
+    table = lines_table(cohorts, (RL_STEP, *fields), events=_rows)
+    return Drawing(drawn, table) if drawn else None
 
 
 def _rows(run: Run) -> tuple[Event, ...]:
@@ -187,7 +195,9 @@ def _ends(run: Run) -> list[Event]:
     event = None if label is None else evaluation(run, label, "all")
     if event is None:
         return []
-    head: Event = {"stage": event.get("stage"), "step": event.get("version")}
+    version = number(event, "version")
+    head: Event = {"stage": event.get("stage"), "step": version}
+    head[RL_STEP] = version - run.first_rl_version
     return [
         {**head, "test_budget": point.budget, "accuracy_at_test_budget": point.accuracy}
         for point in points_of(event)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from e3mega.report.accuracy import points_of, slices_of
 from e3mega.report.canvas import DASHES, SERIES, legend
 from e3mega.report.drawing import Series, curve_of, series_of
+from e3mega.report.lines import RL_STEP
 from e3mega.report.runs import Cohort, Event, Run, Stage, number, text
 
 AT_BUDGET, BEYOND = "held_out_accuracy", "held_out_accuracy_2x"
@@ -38,7 +39,9 @@ def held_out_steps(run: Run, slice_name: str) -> tuple[Event, ...]:
                 continue
             is_start = version == stage.start_version
             budget = math.nan if is_start else number(event, "training_budget")
-            found.append(_at(event, stage, budget, version + is_start * (place > 0)))
+            step = version + is_start * (place > 0)
+            at = _at(event, stage, budget)
+            found.append({**at, "step": step, RL_STEP: step - run.first_rl_version})
     return tuple(found)
 
 
@@ -52,13 +55,12 @@ def _measured(run: Run, slice_name: str) -> list[Event]:
     return [by_version[version] for version in sorted(by_version)]
 
 
-def _at(event: Event, stage: Stage, budget: float, step: float) -> Event:
+def _at(event: Event, stage: Stage, budget: float) -> Event:
     tokens = stage.budget_tokens if math.isnan(budget) else budget
     values = {point.budget: point for point in points_of(event)}
     here, there = values.get(tokens), values.get(2 * tokens)
     return {
         "stage": stage.name,
-        "step": step,
         "held_out_slice": text(event, "slice"),
         "budget_tokens": tokens,
         AT_BUDGET: here.accuracy if here is not None else None,
@@ -99,7 +101,7 @@ def _draw_stage(
 
     def read(run: Run) -> Series:
         events = [e for e in held_out_steps(run, slice_name) if text(e, "stage") == stage]
-        return series_of(events, "step", field)
+        return series_of(events, RL_STEP, field)
 
     curve = curve_of(cohort, read)
     if curve is None:

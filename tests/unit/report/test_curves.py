@@ -12,6 +12,7 @@ from e3mega.report.accuracy import Point, mean_points
 from e3mega.report.canvas import report_style, smooth
 from e3mega.report.drawing import Table, curve_of, series_of
 from e3mega.report.headline import changes_of
+from e3mega.report.lines import RL_STEP, rl_steps
 from e3mega.report.runs import Cohort, Run, cohorts_of, read_run
 from e3mega.report.signs import draw_signs
 from e3mega.report.training import draw_truncation
@@ -136,3 +137,23 @@ def test_answers_that_could_not_be_graded_are_summed_by_reason() -> None:
         "a, seed 3: rollouts trained on that could not be graded and earned nothing: "
         "no answer 3, time 4.",
     )
+
+
+def test_warm_ups_of_different_lengths_do_not_shift_rl_steps() -> None:
+    runs: list[Run] = []
+    for seed, first in ((1, 100), (2, 130)):
+        stages = (
+            {"event": "stage_started", "stage": "warmup", "mode": "supervised", "version": 0},
+            {"event": "stage_started", "stage": "easy", "mode": "rl", "version": first},
+        )
+        steps = tuple(
+            {"event": "step", "mode": "rl", "step": first + at, "reward_mean": seed * at}
+            for at in (1, 2)
+        )
+        events = {"stage_started": stages, "step": steps}
+        runs.append(Run(RunPaths(Path("a")), "a", seed, events, None, 0.0))
+    curve = curve_of(
+        Cohort("a", tuple(runs)), lambda run: series_of(rl_steps(run), RL_STEP, "reward_mean")
+    )
+    assert curve is not None
+    assert (curve.x.tolist(), curve.mean.tolist()) == ([1.0, 2.0], [1.5, 3.0])
