@@ -25,7 +25,7 @@ INK = "#1b1f24"
 QUIET = "#6a737d"
 GRID = "#e3e6ea"
 PAPER = "#fdfdfe"
-SERIES = ("#0b62a8", "#c8500a", "#0f7f64", "#a8478f", "#8a6a00", "#2f93c9", "#5b5f97")
+SERIES = ("#0b62a8", "#c8500a", "#0f7f64", "#a8478f", "#553311", "#bb66ff", "#4411aa")
 BASE = "#757b84"
 
 # Each drawn colour becomes a variable of the page's style sheet, which has a dark variant.
