@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.axes import Axes
 
-from e3mega.report.canvas import DASHES, QUIET, SERIES, legend, smooth
+from e3mega.report.canvas import DASHES, MARKERS, QUIET, SERIES, legend, smooth
 from e3mega.report.drawing import Cell, Curve, Series, Table, curve_of, series_of
 from e3mega.report.runs import Cohort, Event, Run, number, text
 
@@ -71,7 +71,7 @@ def draw_lines(
             colour = SERIES[(column if len(cohorts) == 1 else row) % len(SERIES)]
             label = _label(cohorts, cohort, quantity)
             for part in _split(curve, _starts(cohort.runs[0], x_field)):
-                _draw_part(axes, part, colour, DASHES[column % len(DASHES)], window, label)
+                _draw_part(axes, part, colour, column, window, label)
                 label = ""
     if is_drawn:
         legend(axes)
@@ -143,9 +143,7 @@ def _split(curve: Curve, starts: Sequence[float]) -> list[Curve]:
     ]
 
 
-def _draw_part(
-    axes: Axes, curve: Curve, colour: str, dashes: object, window: int, label: str
-) -> None:
+def _draw_part(axes: Axes, curve: Curve, colour: str, column: int, window: int, label: str) -> None:
     width = max(1, min(window, len(curve.x) // 4))
     if bool(np.any(curve.high > curve.low)):
         low, high = smooth(curve.low, width), smooth(curve.high, width)
@@ -156,7 +154,8 @@ def _draw_part(
         curve.x,
         smooth(curve.mean, width),
         color=colour,
-        linestyle=dashes,
-        marker="o" if len(curve.x) < 12 else "",
+        linestyle=DASHES[column % len(DASHES)],
+        # A single point has no dashes: its marker tells what it is.
+        marker=MARKERS[column % len(MARKERS)] if len(curve.x) < 12 else "",
         label=label or None,
     )
