@@ -14,8 +14,9 @@ from e3mega.report.cards import cards_html
 from e3mega.report.drawing import Drawing, FigureRow
 from e3mega.report.figures import draw_figures
 from e3mega.report.headline import headline_html
+from e3mega.report.ledger import ledger_html
 from e3mega.report.rollouts import read_shown_rollouts
-from e3mega.report.runs import Cohort, Event, Run, cohorts_of, number, read_run
+from e3mega.report.runs import Run, cohorts_of, read_run
 from e3mega.rollout.whole_file import write_whole
 from e3mega.spec.schema.run import LoggingOptions
 
@@ -44,7 +45,7 @@ def page_html(runs: Sequence[Run], *, with_paper: bool = False) -> str:
     absent = [f"{row.title} (needs: {row.needs})" for row in missing]
     for name, title, body, needs in (
         ("rollouts", "Rollouts to read", _rollouts_html(runs), "recorded rollouts"),
-        ("ledger", "Ledger", _ledger_html(cohorts), "ledger"),
+        ("ledger", "Ledger", ledger_html(cohorts), "ledger"),
         ("spec", "Resolved spec", _spec_html(runs), "resolved.yaml"),
     ):
         if body:
@@ -113,46 +114,6 @@ def _rollouts_html(runs: Sequence[Run]) -> str:
         return ""
     how = "A mix of stages and outcomes. Each line is one attempt; the answer is highlighted."
     return f'<p class="how">{how}</p>{cards_html(shown, with_run=len(runs) > 1)}'
-
-
-def _ledger_html(cohorts: Sequence[Cohort]) -> str:
-    runs = [run for cohort in cohorts for run in cohort.runs if run.of("ledger")]
-    if not runs:
-        return ""
-    last = [
-        _flat(max(run.of("ledger"), key=lambda event: number(event, "version"))) for run in runs
-    ]
-    fields = dict.fromkeys(
-        key for event in last for key in event if key not in ("time", "event", "version", "stage")
-    )
-    head = "".join(f"<th>{escape(run.name)}, seed {run.seed}</th>" for run in runs)
-    rows = "".join(
-        f"<tr><td>{escape(field)}</td>"
-        + "".join(f"<td>{_count(event.get(field))}</td>" for event in last)
-        + "</tr>"
-        for field in fields
-    )
-    return (
-        '<p class="how">Where every prompt, rollout and token went, at the end of the run.</p>'
-        f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _flat(event: Event) -> Event:
-    flat: Event = {}
-    for key, value in event.items():
-        if isinstance(value, dict):
-            flat.update({f"{key}, {inner}": each for inner, each in _flat(value).items()})
-        else:
-            flat[key] = value
-    return flat
-
-
-def _count(value: object) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
-    return escape("" if value is None else str(value))
 
 
 def _spec_html(runs: Sequence[Run]) -> str:

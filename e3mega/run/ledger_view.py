@@ -1,13 +1,11 @@
 """The newest ledger of a run as a table for a terminal: a row a stage, and their sum."""
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 
 from rich.table import Table
 
-from e3mega.metrics import Json
-from e3mega.rollout.ledger import Ledger, read_ledger
+from e3mega.report.ledger import ledger_rows
+from e3mega.rollout.ledger import Ledger
 from e3mega.run.progress import Event
 
 _PROMPTS = ("issued", "answered", "lost")
@@ -25,24 +23,16 @@ def ledger_table(events: Sequence[Event]) -> Table | None:
     ledgers = [event for event in events if event["event"] == "ledger"]
     if not ledgers:
         return None
-    newest = ledgers[-1]
     table = Table(box=None, padding=(0, 1, 0, 0), caption_justify="left")
     table.add_column("ledger")
     for name in (*_PROMPTS, *_TOKENS):
         table.add_column(name, justify="right", no_wrap=True)
-    stages = newest.get("stages")
-    for name, each in stages.items() if isinstance(stages, dict) else ():
-        table.add_row(name, *_cells(_ledger(each)))
-    whole = _ledger(newest)
-    table.add_row("run", *_cells(whole), style="bold")
-    table.caption = "; ".join(_remarks(whole))
+    *stages, (whole, total) = ledger_rows(ledgers[-1])
+    for name, ledger in stages:
+        table.add_row(name, *_cells(ledger))
+    table.add_row(whole, *_cells(total), style="bold")
+    table.caption = "; ".join(_remarks(total))
     return table
-
-
-def _ledger(value: Json) -> Ledger:
-    names = {field.name for field in fields(Ledger)}
-    known = value.items() if isinstance(value, dict) else ()
-    return read_ledger(json.dumps({name: each for name, each in known if name in names}))
 
 
 def _cells(ledger: Ledger) -> list[str]:
