@@ -10,6 +10,9 @@ from matplotlib.axes import Axes
 from e3mega.report.canvas import DASHES, QUIET
 from e3mega.report.paper.reference import ReferenceLine
 
+_NAME_POINTS = (80.0, 7.5)
+"""Width and height of a line's name."""
+
 
 def draw_reference(axes: Axes, lines: Sequence[ReferenceLine], *, has_own_height: bool) -> None:
     """Draw the paper's lines faintly; their x axis stands above the panel.
@@ -22,7 +25,7 @@ def draw_reference(axes: Axes, lines: Sequence[ReferenceLine], *, has_own_height
         return
     if not has_own_height:
         highest = max(value for line in lines for value in line.y)
-        axes.set_ylim(top=max(axes.get_ylim()[1], 1.05 * highest))
+        axes.set_ylim(top=max(axes.get_ylim()[1], 1.18 * highest))
     top = axes.twiny()
     layer = top.twinx() if has_own_height else top
     xs = [x for line in lines for x in line.x]
@@ -40,22 +43,12 @@ def draw_reference(axes: Axes, lines: Sequence[ReferenceLine], *, has_own_height
             markersize=3,
             zorder=0,
         )
-        layer.annotate(
-            f"paper: {line.label}",
-            xy=(line.x[-1], line.y[-1]),
-            xytext=(-2, 2),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=6.5,
-            color=QUIET,
-            alpha=0.8,
-        )
     if layer is not top:
         # Room for the label of the highest line.
         layer.set_ylim(0.0, 1.15 * max(value for line in lines for value in line.y))
         layer.set_yticks([])
         layer.spines["right"].set_visible(False)
+    _name_lines(layer, lines)
     top.set_xticks([])
     top.minorticks_off()
     for spine in ("top", "right"):
@@ -63,3 +56,28 @@ def draw_reference(axes: Axes, lines: Sequence[ReferenceLine], *, has_own_height
         layer.spines[spine].set_visible(False)
     top.grid(False)
     layer.grid(False)
+
+
+def _name_lines(layer: Axes, lines: Sequence[ReferenceLine]) -> None:
+    """Write each line's name above its end, and above the names that it would cover."""
+    # The view's limits are brought up to date by being asked for; a figure has 72 dots an inch.
+    _ = layer.get_xlim(), layer.get_ylim()
+    ends = [(*layer.transData.transform((line.x[-1], line.y[-1])), line) for line in lines]
+    placed: list[tuple[float, float]] = []
+    for x, y, line in sorted(ends, key=lambda end: (end[1], end[2].label)):
+        at = y + 2.0
+        for other_x, other_y in sorted(placed, key=lambda each: each[1]):
+            if abs(x - other_x) < _NAME_POINTS[0] and abs(at - other_y) < _NAME_POINTS[1]:
+                at = other_y + _NAME_POINTS[1]
+        placed.append((x, at))
+        layer.annotate(
+            f"paper: {line.label}",
+            xy=(line.x[-1], line.y[-1]),
+            xytext=(-2, at - y),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=6.5,
+            color=QUIET,
+            alpha=0.8,
+        )
