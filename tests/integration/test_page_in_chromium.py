@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from e3mega.report.page import write_report
-from tests.data.make_recorded_run import write_recorded_run
+from tests.data.recorded_runs import recorded
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(
@@ -36,13 +36,10 @@ document.getElementById("page").addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of two recorded runs with the paper's points."""
+    """The page of recorded small runs with the paper's points."""
     folder = tmp_path_factory.mktemp("pages")
-    runs = [
-        write_recorded_run(folder / name, name=name, seed=1, scale=scale)
-        for name, scale in (("grpo", 1.0), ("masked", 0.7))
-    ]
-    return write_report(runs, with_paper=True)
+    names = ("grpo", "masked", "curriculum")
+    return write_report([recorded(name, folder) for name in names], with_paper=True)
 
 
 def browse(url: str) -> tuple[str, str]:

@@ -1,21 +1,22 @@
-"""The page of a real run, a quickstart that ``tests.data.record_run`` kept."""
+"""The page of a real quickstart that ``tests.data.record_runs`` kept."""
 
 import pytest
 
-from e3mega.plan.paths import RunPaths
 from e3mega.report.accuracy import points_of
 from e3mega.report.canvas import report_style
 from e3mega.report.drawing import FigureRow
 from e3mega.report.figures import FIGURES
+from e3mega.report.ledger import ledger_html, ledger_rows
 from e3mega.report.page import page_html
 from e3mega.report.runs import Run, cohorts_of, number, read_run
+from e3mega.rollout.ledger import Ledger
 from e3mega.rollout.rows import read_groups
-from tests.data.record_run import RECORDED, recorded_run
+from tests.data.recorded_runs import recorded
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return read_run(recorded_run(tmp_path_factory.mktemp("recorded") / "run"))
+    return read_run(recorded("quickstart", tmp_path_factory.mktemp("recorded")))
 
 
 @pytest.mark.parametrize("row", FIGURES, ids=lambda row: row.name)
@@ -54,8 +55,19 @@ def test_the_rewards_drawn_are_those_of_the_rollouts_kept(run: Run) -> None:
     assert checked == 8
 
 
-def test_the_recording_is_small_and_names_no_machine() -> None:
-    files = [path for path in RECORDED.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 5_000_000
-    text = RunPaths(RECORDED).metrics("loop").read_text()
-    assert "/home/" not in text and "/tmp/" not in text
+def test_a_run_without_a_kl_term_has_no_figure_of_divergence(run: Run) -> None:
+    """Its steps record a divergence of 0."""
+    page = page_html([run])
+    assert '<section id="paper-9b">' in page and '<section id="paper-13">' not in page
+    assert "(needs: steps with a KL term)" in page
+
+
+def test_the_ledger_has_a_row_a_stage_that_add_up_to_the_run(run: Run) -> None:
+    *stages, (name, whole) = ledger_rows(run.of("ledger")[-1])
+    assert [stage for stage, _ in stages] == ["warmup", "easy", "hard"] and name == "run"
+    assert sum((ledger for _, ledger in stages), Ledger()) == whole
+    whole.check(is_drained=True)
+    html = ledger_html(cohorts_of([run]))
+    assert html.count("<tr") == 5
+    for amount in (whole.generated, whole.truncated, whole.trained, whole.supervised):
+        assert f"{amount.tokens:,}<span> {amount.rollouts:,}</span>" in html
