@@ -11,6 +11,8 @@ _NUM_CONTEXT_LINES = 12
 _EXCEPTION = re.compile(
     r"^(?:\[rank\d+\]:\s*|.*\[\w+\.py:\d+\]\s)?((?:\w+\.)*\w*(?:Error|Exception|Interrupt)(?::.*)?)$"
 )
+# vLLM logs tracebacks of what it can do without, such as a tokenizer, in lines of a lower level.
+_BELOW_ERROR = re.compile(r"^(?:\(.*?\) )?(?:DEBUG|INFO|WARNING) .*\[\w+\.py:\d+\]\s")
 # torchrun closes with an error of its own that only says that some rank failed.
 _NOT_A_CAUSE = re.compile(r"ChildFailedError|SignalException|KeyboardInterrupt")
 _RANK = re.compile(r"^\s*rank\s*:\s*(\d+)")
@@ -57,7 +59,7 @@ def log_cause(log: Path, start: int) -> str:
     rank = _dead_rank(lines)
     for line in reversed(lines):
         found = _EXCEPTION.match(line)
-        if found and not _NOT_A_CAUSE.search(line):
+        if found and not (_NOT_A_CAUSE.search(line) or _BELOW_ERROR.match(line)):
             return f"{found[1]} ({rank})" if rank else found[1]
     # The first line is the attempt's header.
     return rank or (lines[-1] if len(lines) > 1 else "")

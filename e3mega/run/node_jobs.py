@@ -1,6 +1,7 @@
 """The jobs of one node: started, started again, looked at and stopped together."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -147,7 +148,9 @@ class NodeJobs:
         where = f"job {name}" if self._node == 0 else f"job {name} on node {self._node}"
         if job.given_up:
             return f"{where} was given up: {job.given_up}"
-        cause = log_cause(job.running.log, job.running.log_start)
+        # Whatever stands in its log, a process that is killed so from outside cannot say why.
+        is_told = status != -signal.SIGKILL
+        cause = log_cause(job.running.log, job.running.log_start) if is_told else ""
         early = " while others were still at work" if status == 0 else ""
         return f"{where} {exit_words(status)}{early}{': ' + cause if cause else ''}"
 

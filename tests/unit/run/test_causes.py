@@ -59,6 +59,15 @@ def test_an_exception_in_vllms_log_lines_is_found(tmp_path: Path) -> None:
     assert log_cause(written(tmp_path, text), 0) == error
 
 
+def test_what_vllm_only_warned_of_is_no_cause(tmp_path: Path) -> None:
+    place = "(MainProcess pid=7) WARNING 11-25 07:52:55 [base.py:380]"
+    warned = "ValueError: Tokenizer not available when `skip_tokenizer_init=True`"
+    text = f"=== attempt 0\n{place} Traceback (most recent call last):\n{place} {warned}\n"
+    told = f"(Worker pid=9) ERROR 11-25 08:00:00 [core.py:12] {warned}\n"
+    assert "Tokenizer" not in log_cause(written(tmp_path, text + "INFO:  serves\n"), 0)
+    assert log_cause(written(tmp_path, text + told), 0) == warned
+
+
 def test_a_stated_reason_is_told_before_anything_else(tmp_path: Path) -> None:
     text = 'ValueError: earlier\n{"reason": "tensor lm_head differs"}\nshutting down\n'
     assert log_cause(written(tmp_path, text), 0) == "tensor lm_head differs"
