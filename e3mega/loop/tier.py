@@ -6,12 +6,12 @@ unblocked by ``TierSync``, which gives a server the current weights before its f
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from e3mega.errors import E3Error, RefusedError, TierError
+from e3mega.errors import RefusedError, TierError
 from e3mega.metrics import MetricsWriter
 from e3mega.rollout.records import Completion, GroupRequest
 from e3mega.rollout.sampler import Answer
@@ -88,7 +88,8 @@ class Tier:
         self._changed = asyncio.Condition()
         self._watches: set[asyncio.Task[None]] = set()
         """Tasks that wait for a replica's start, or for its end."""
-        self._failure: E3Error | None = None
+        self._failure: BaseException | None = None
+        """What a task beside the run raised; whoever waits for a server raises it."""
         self._last_loss = ""
         self.on_ready: Callable[[Replica], Awaitable[None]] | None = None
         """Called when a replica became ready: it may be given the tier's weights."""
@@ -182,7 +183,19 @@ class Tier:
             loss.cancel()
 
     def _await_start(self, replica: Replica) -> None:
-        self._watches.add(asyncio.create_task(self._start(replica)))
+        self._begin(self._start(replica))
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        """Do this beside the run, which ends with whatever it raises."""
+        task = asyncio.create_task(work)
+        self._watches.add(task)
+        task.add_done_callback(self._hear)
+
+    def _hear(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._failure = error
+            self._watches.add(asyncio.create_task(self._notify()))
 
     async def _watch(self, replica: Replica, is_lost: asyncio.Event) -> None:
         """Lose the replica when its process ends, though nothing may be asked of it then."""
@@ -196,24 +209,15 @@ class Tier:
             try:
                 await replica.server.wait_until_ready(self._start_deadline_s)
                 break
-            except RefusedError as error:
-                await self._fail(error)
-                return
+            except RefusedError:
+                raise
             except TierError as error:
                 self._note_loss(replica, str(error), None)
         replica.state = ReplicaState.READY
-        self._watches.add(asyncio.create_task(self._watch(replica, replica.is_lost)))
+        self._begin(self._watch(replica, replica.is_lost))
         await self._notify()
         if self.on_ready is not None:
-            try:
-                await self.on_ready(replica)
-            except E3Error as error:
-                await self._fail(error)
-
-    async def _fail(self, error: E3Error) -> None:
-        """Have whoever waits for a server end with this error."""
-        self._failure = error
-        await self._notify()
+            await self.on_ready(replica)
 
     async def _notify(self) -> None:
         async with self._changed:

@@ -250,6 +250,19 @@ def test_a_run_whose_last_server_is_lost_says_why(tmp_path: Path) -> None:
         run(jobs)
 
 
+@pytest.mark.parametrize("method", ["wait_until_ready", "wait_until_gone"])
+def test_a_fault_of_what_watches_a_server_ends_the_run(tmp_path: Path, method: str) -> None:
+    """Any error will do; unheard, the run would go on without the server and never say so."""
+    jobs, learner = make_jobs(small_plan(), tmp_path, num_servers=2)
+
+    async def fail(*_: object) -> str:
+        raise ValueError("the address file is no JSON")
+
+    setattr(learner.servers[1], method, fail)
+    with pytest.raises(ValueError, match="the address file is no JSON"):
+        run(jobs)
+
+
 def test_the_metrics_file_is_json_lines(tmp_path: Path) -> None:
     jobs, _ = make_jobs(small_plan(), tmp_path)
     run(jobs)
