@@ -3,6 +3,7 @@
 import importlib
 import os
 import shlex
+import signal
 import sys
 import warnings
 from dataclasses import dataclass
@@ -10,12 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from e3mega.errors import E3Error
-from e3mega.launch.profile import EXECUTORS, ChainKind, Kind, SiteProfile
+from e3mega.launch.profile import EXECUTORS, ChainKind, Kind, Profile, SiteProfile
 from e3mega.plan.placement import NodeGroup, place
-from e3mega.plan.planfile import Plan
+from e3mega.plan.planfile import LEFT_STATUS, Plan
 
 _GROUP_POLL_S = 5
 """How soon nemo-run's script notices that one group of a job has ended."""
+
+
+_TOLD_STATUS = 128 + signal.SIGTERM
+"""Of a run that SIGTERM ended."""
+_AGAIN = """\
+again() {{
+    local status=$? state
+    state=$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %T | head -n 1)
+    [ $status -eq {told} ] && [ "$state" = RUNNING ] && status={left}
+    [ $status -eq {left} ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {most} ] || return
+    scontrol requeue "$SLURM_JOB_ID"
+}}
+trap again EXIT"""
+"""Queues the batch script's own job again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +111,9 @@ def _executor(
         fields |= {"num_nodes": group.num_nodes}
         if plan.cluster.gpus_per_node is not None and group.num_gpus:
             fields["gpus_per_node"] = plan.cluster.gpus_per_node
-    if options.kind is not Kind.SKYPILOT:
+    if options.kind is Kind.SKYPILOT:
+        fields["setup"] = options.setup or None
+    else:
         # The interpreter of the profile has e3mega; no code is packed and carried along.
         fields["packager"] = nemo_run.Packager()
     try:
@@ -119,7 +136,7 @@ def _slurm_fields(
         "ntasks_per_node": 1,
         # Slurm tells every task so long before the wall-time limit; a run then leaves.
         "signal": f"USR1@{max(1, round(cluster.leave_deadline_s))}",
-        "setup_lines": options.setup or None,
+        "setup_lines": "\n".join(_setup_lines(options)) or None,
         "heterogeneous": len(groups) > 1,
         "wait_time_for_group_job": 0,
         "monitor_group_job_wait_time": _GROUP_POLL_S,
@@ -128,13 +145,30 @@ def _slurm_fields(
     if cluster.gpus_per_node is not None:
         # nemo-run takes from the first group which flags there are, so each group has this one.
         fields["gpus_per_node"] = cluster.gpus_per_node if group.num_gpus else 0
-    if options.chain is not None and options.chain.kind is ChainKind.REQUEUE:
-        fields["retries"] = options.chain.jobs - 1
     if options.tunnel is not None:
         fields["tunnel"] = nemo_run.SSHTunnel(**options.tunnel)
     else:
         fields["tunnel"] = nemo_run.LocalTunnel(job_dir=str(home / "experiments"))
-    return {**fields, **{k: v for k, v in options.executor.items() if k in fields}}
+    own: dict[str, Any] = {k: v for k, v in options.executor.items() if k in fields}
+    if options.chain is not None and options.chain.kind is ChainKind.REQUEUE:
+        # A cluster may have it off for jobs that do not ask.
+        more = options.executor.get("additional_parameters")
+        own["additional_parameters"] = {"requeue": True} | (more if isinstance(more, dict) else {})
+    return fields | own
+
+
+def _setup_lines(options: Profile) -> list[str]:
+    """Lines of the batch script before the run's tasks.
+
+    nemo-run's own ``retries`` queue a job again after any failure. This does when the run left at a
+    checkpoint, or was sent SIGTERM by a preemption: after ``scancel`` the job runs no more.
+    """
+    lines = [options.setup] if options.setup else []
+    if options.chain is not None and options.chain.kind is ChainKind.REQUEUE:
+        lines.append(
+            _AGAIN.format(left=LEFT_STATUS, told=_TOLD_STATUS, most=options.chain.jobs - 1)
+        )
+    return lines
 
 
 def script_of(
@@ -148,15 +182,15 @@ def script_of(
 ) -> Any:
     """The script of one task: it becomes the supervisor of the node that it is started on."""
     nemo_run = importlib.import_module("nemo_run")
-    words = [
-        profile.options.python or sys.executable,
-        *("-m", "e3mega.run.node", str(run_dir)),
-        *("--launch", launch, "--first-node", str(first_node)),
-    ]
+    python, module = profile.options.python or sys.executable, "e3mega.run.node"
+    words = [str(run_dir), "--launch", launch, "--first-node", str(first_node)]
     if profile.options.pass_env:
         words += ["--pass-env", ",".join(profile.options.pass_env)]
     if continues:
         words.append("--continues")
-    command = " ".join(shlex.quote(word) for word in words)
     assert plan.num_nodes > first_node, "a group of the plan"
+    if profile.options.kind is Kind.KUBEFLOW:
+        # No file of nemo-run's reaches a pod, so the command stands in the manifest itself.
+        return nemo_run.Script(path=module, m=True, entrypoint=python, args=words)
+    command = " ".join(shlex.quote(word) for word in (python, "-m", module, *words))
     return nemo_run.Script(inline=f"exec {command}\n")

@@ -10,6 +10,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from e3mega.errors import JobError, boundary
 from e3mega.launch.executors import executors_of, load_nemo_run, script_of
 from e3mega.launch.profile import ChainKind, Kind, SiteProfile
@@ -162,14 +164,22 @@ def _texts(experiment: Any, profile: SiteProfile, scratch: Path) -> list[Rendere
     for job in experiment.jobs:
         scripts = sorted(scratch.rglob(f"{job.id}*_sbatch.sh"))
         text = "".join(path.read_text(encoding="utf-8") for path in scripts)
+        if profile.options.kind in (Kind.KUBEFLOW, Kind.SKYPILOT):
+            text = _manifest(job, profile.options.kind)
         tasks = sorted(path for path in scratch.rglob("scripts/*.sh") if job.id in str(path))
         for path in tasks:
             text += f"\n# {path.name}\n{path.read_text(encoding='utf-8')}"
-        found.append(Rendered(job.id, text or describe(job)))
+        found.append(Rendered(job.id, text))
     assert found, f"{profile.path}: the experiment has no job"
     return found
 
 
-def describe(job: Any) -> str:
-    """A job of an executor that writes no script: its executor's fields."""
-    return f"{job.executor!r}\n"
+def _manifest(job: Any, kind: Kind) -> str:
+    """What nemo-run would send for a job of an executor that writes no script for sbatch."""
+    # It keeps what a dry run came to nowhere else.
+    request = job._dryrun_info.request
+    if kind is Kind.KUBEFLOW:
+        body = request.executor.get_job_body(request.name, request.cmd)
+    else:
+        body = request.task.to_yaml_config()
+    return yaml.safe_dump(body, sort_keys=False)

@@ -45,7 +45,7 @@ class ChainKind(Enum):
     DEPENDENT = "dependent"
     """Jobs are submitted at once; each waits for the one before and goes on from its checkpoint."""
     REQUEUE = "requeue"
-    """The scheduler queues the same job again."""
+    """The scheduler queues the same job again when the run left at a checkpoint."""
 
 
 class Chain(Options):
@@ -105,6 +105,13 @@ _PLANNED = {
     ),
 }
 """Fields that follow from the plan, and what to do instead."""
+
+_ONLY = {
+    "tunnel": (Kind.SLURM,),
+    "chain": (Kind.SLURM,),
+    "setup": (Kind.SLURM, Kind.SKYPILOT),
+}
+"""What only some of nemo-run's executors can do."""
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY", re.IGNORECASE)
 
@@ -179,9 +186,11 @@ def _field_problems(options: Profile, file: Parsed, path: Path) -> list[Problem]
     found = _misfits("executor", EXECUTORS[options.kind], options.executor, file, path)
     if options.tunnel is not None:
         found += _misfits("tunnel", "SSHTunnel", options.tunnel, file, path)
-        if options.kind is not Kind.SLURM:
-            where = _where(file, path, "tunnel")
-            found.append(Problem(where, "tunnel", "a tunnel", "kind: slurm", "leave it out"))
+    for key, kinds in _ONLY.items():
+        if getattr(options, key) and options.kind not in kinds:
+            need = f"kind: {' or '.join(kind.value for kind in kinds)}"
+            got = f"{key} with kind: {options.kind.value}"
+            found.append(Problem(_where(file, path, key), key, got, need, "leave it out"))
     for name in options.env:
         if _SECRET.search(name):
             key = f"env.{name}"

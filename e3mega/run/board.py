@@ -68,6 +68,8 @@ class Order:
     """Why everything ends; empty while the run goes on."""
     exit_code: int
     """With which status the nodes leave; counts when ``ending`` is set."""
+    is_over: bool = False
+    """Whether node 0 has written all that it writes, so that the others may leave."""
 
 
 _REPORT = TypeAdapter(NodeReport)
@@ -103,9 +105,11 @@ class Board:
             return 0.0
         return time.monotonic() - self._beats[node][1]
 
-    def give_order(self, *, attempt: int, ending: str = "", exit_code: int = 0) -> None:
+    def give_order(
+        self, *, attempt: int, ending: str = "", exit_code: int = 0, is_over: bool = False
+    ) -> None:
         """Have every node of the launch at this attempt, or leave."""
-        order = Order(self._launch, attempt, ending, exit_code)
+        order = Order(self._launch, attempt, ending, exit_code, is_over)
         write_whole(self._paths.order, _ORDER.dump_json(order))
 
     def order(self) -> Order | None:

@@ -14,6 +14,9 @@ from e3mega.run.servers import ServerCare
 from e3mega.run.station import POLL_S, Station
 from e3mega.run.tail import MetricsTail
 
+_LAST_S = 2.0
+"""By how much the others leave after node 0, whose status is the run's."""
+
 
 class Member:
     """Obeys the orders of one launch until it is told to leave."""
@@ -33,17 +36,14 @@ class Member:
         """Run the node's jobs until node 0 says that the run ends, or is silent."""
         board, cluster = self._station.board, self._plan.cluster
         while True:
-            # A signal to leave at a checkpoint is node 0's business.
-            hard = [number for number in signals if number != signal.SIGUSR1]
-            if hard:
-                return Ending(f"stopped by {signal.Signals(hard[0]).name}", end_by_signal(hard[0]))
-            if parent_is_gone(self._station.parent):
-                return Ending("stopped because its command was killed", 1)
             order = board.order()
             assert order is not None, "a member starts after the first order"
             if order.ending:
-                # The run's status is node 0's; a scheduler may kill the others of a bad task.
-                return Ending(order.ending, 0)
+                return Ending(order.ending, order.exit_code)
+            if hard := _hard(signals):
+                return Ending(f"stopped by {signal.Signals(hard[0]).name}", end_by_signal(hard[0]))
+            if parent_is_gone(self._station.parent):
+                return Ending("stopped because its command was killed", 1)
             self._obey(order.attempt)
             for event in self._tail.new_events():
                 self._care.observe(event)
@@ -54,6 +54,25 @@ class Member:
             board.report(0)
             if board.silent_s(0) > cluster.heartbeat_deadline_s:
                 return Ending(f"node 0 is silent since {board.silent_s(0):.0f} s", 1)
+            time.sleep(POLL_S)
+
+    def wait_until_over(self, signals: list[int]) -> None:
+        """Stay until node 0 has written all that it writes.
+
+        Schedulers end the others when one task of a job has left, with whatever status.
+        """
+        order = self._station.board.order()
+        if order is None or not order.ending:
+            return
+        given = len(signals)
+        deadline = time.monotonic() + self._plan.cluster.node_deadline_s
+        while len(signals) == given and not parent_is_gone(self._station.parent):
+            order = self._station.board.order()
+            if order is not None and order.is_over:
+                # The earliest look that saw it counts.
+                deadline = min(deadline, time.monotonic() + _LAST_S)
+            if time.monotonic() > deadline:
+                return
             time.sleep(POLL_S)
 
     def close(self) -> None:
@@ -76,3 +95,8 @@ class Member:
         if not failed:
             return "", False
         return self._jobs.words(failed[0].name), self._jobs.states_a_reason(failed[0].name)
+
+
+def _hard(signals: list[int]) -> list[int]:
+    """Those that end the node; one to leave at a checkpoint is node 0's business."""
+    return [number for number in signals if number != signal.SIGUSR1]

@@ -5,6 +5,7 @@ It becomes the guard of the node's supervisor, as ``e3mega run`` is on one machi
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -34,14 +35,28 @@ def run_node(options: argparse.Namespace) -> int:
     passed = (options.pass_env,) if options.pass_env else ()
     if node > 0:
         return run_supervisor(paths, node, launch, passed, keep_open=())
+    return _run_head(options, paths, launch, passed, is_queued_again=place.restarts > 0)
+
+
+def _run_head(
+    options: argparse.Namespace,
+    paths: RunPaths,
+    launch: str,
+    passed: tuple[str, ...],
+    *,
+    is_queued_again: bool,
+) -> int:
+    """Node 0's part: it alone holds the lock and decides whether there is anything to do."""
     open_folder(paths.run_dir)
     lock = take_lock(paths)
     try:
-        if options.continues or place.restarts > 0:
+        if options.continues or is_queued_again:
             attempts = read_attempts(paths.exit_reason)
             why_not, status = why_not_continued(attempts[-1] if attempts else None)
             if why_not:
-                Board(paths, launch).give_order(attempt=-1, ending=why_not, exit_code=status)
+                Board(paths, launch).give_order(
+                    attempt=-1, ending=why_not, exit_code=status, is_over=True
+                )
                 complain(f"e3mega: {why_not}")
                 return status
         try:
@@ -49,10 +64,10 @@ def run_node(options: argparse.Namespace) -> int:
         except E3Error as error:
             # The other nodes wait for an order.
             Board(paths, launch).give_order(
-                attempt=-1, ending=str(error), exit_code=error.exit_code
+                attempt=-1, ending=str(error), exit_code=error.exit_code, is_over=True
             )
             raise
-        return run_supervisor(paths, node, launch, passed, keep_open=(lock,))
+        return run_supervisor(paths, 0, launch, passed, keep_open=(lock,))
     finally:
         os.close(lock)
 
@@ -84,6 +99,10 @@ def main(argv: list[str]) -> int:
     except E3Error as error:
         complain(f"e3mega: {error}")
         return error.exit_code
+    finally:
+        # When one task has left, Slurm ends the others by SIGTERM and takes the highest status of
+        # all: one that is about to leave keeps its own.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,12 @@ def _lead(post: _Post, console: Console, signals: list[int]) -> int:
         kill_descendants()
         remove_shared_memory(paths, station.node)
         end_attempt(paths.exit_reason, reason=ending.reason, exit_code=ending.exit_code)
-    return conclude(ending, plan, paths, console)
+    try:
+        return conclude(ending, plan, paths, console)
+    finally:
+        station.board.give_order(
+            attempt=head.attempt, ending=ending.reason, exit_code=ending.exit_code, is_over=True
+        )
 
 
 def _show(head: Head, post: _Post, console: Console, signals: list[int]) -> Ending:
@@ -107,6 +112,7 @@ def _follow(post: _Post, signals: list[int]) -> int:
     try:
         ending = member.watch(signals)
         _stop(post, signals)
+        member.wait_until_over(signals)
     finally:
         member.close()
         kill_descendants()

@@ -9,6 +9,11 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
 NODES = ("n1", "n2")
+PARTITIONS = {
+    "batch": "Default=YES PriorityTier=1 GraceTime=60",
+    "urgent": "PriorityTier=9 PreemptMode=OFF",
+}
+"""Jobs of ``urgent`` preempt those of ``batch``."""
 _DEADLINE_S = 60.0
 
 CONFIGURATION = """\
@@ -17,7 +22,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.sock
+AuthInfo=socket={folder}/munge.sock,cred_expire=5
 SlurmctldPort={ports[0]}
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.%n.pid
@@ -35,6 +40,9 @@ SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=0
 MinJobAge=300
 OverTimeLimit=0
 KillWait=30
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
 """
 
 
@@ -68,7 +76,8 @@ class LocalSlurm:
         text = CONFIGURATION.format(folder=folder, host=host, user=user, ports=ports)
         for node, port in zip(NODES, ports[1:], strict=True):
             text += f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2\n"
-        text += f"PartitionName=batch Nodes={','.join(NODES)} Default=YES MaxTime=INFINITE\n"
+        for name, more in PARTITIONS.items():
+            text += f"PartitionName={name} Nodes={','.join(NODES)} MaxTime=INFINITE {more}\n"
         self._configuration.write_text(text)
         files = {"key": key, "socket": folder / "munge.sock", "pid": folder / "munged.pid"}
         self._daemon(

@@ -61,6 +61,23 @@ def test_a_dry_run_shows_everything_and_leaves_nothing(
 
 
 @needs_nemo_run
+def test_a_job_that_is_queued_again_says_after_what(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.write_text(
+        SLURM.replace("kind: dependent", "kind: requeue").replace(
+            "executor: {", "executor: {additional_parameters: {mail_type: FAIL}, "
+        )
+    )
+    assert launch(site, tmp_path / "run") == 0
+    shown = capsys.readouterr().out
+    own = ("#SBATCH --requeue", "#SBATCH --mail-type=FAIL", "trap again EXIT", "$status -eq 75 ]")
+    # nemo-run's own would queue it again after any failure.
+    for words in (*own, "module load something\nagain() {", "TORCHX_MAX_RETRIES=0"):
+        assert words in shown, words
+
+
+@needs_nemo_run
 def test_nodes_of_two_sorts_become_one_heterogeneous_job(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

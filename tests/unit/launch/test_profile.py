@@ -37,6 +37,8 @@ def test_a_shipped_profile_is_right(path: Path) -> None:
         ("kind: slrum\n", "/site.yaml:1: kind"),
         ("kind: local\nenvironment: {A: b}\n", "environment: got an unknown key"),
         ("kind: local\ntunnel: {host: a}\n", "kind: slurm"),
+        ("kind: kubeflow\nsetup: module load a\n", "need kind: slurm or skypilot"),
+        ("kind: skypilot\nchain:\n  jobs: 2\n", "/site.yaml:3: chain: got chain with kind"),
         ("kind: slurm\ntunnel:\n  hots: a\n", "did you mean host?"),
         ("kind: local\nenv:\n  WANDB_API_KEY: abc\n", "use pass_env: [WANDB_API_KEY]"),
     ],

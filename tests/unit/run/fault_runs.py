@@ -74,12 +74,22 @@ class Started:
 
 def two_nodes(started: Started, scripts: dict[str, str], **cluster: object) -> Plan:
     """A run folder whose learner has a part on a second node."""
-    plan = planned({**scripts, "learner_1": scripts["learner"]}, **cluster)
+    parts = {**scripts, "learner_1": scripts["learner"]}
+    plan = planned(parts, **{"learner_nodes": 2, **cluster})
+    return created(started, on_node_1(plan, "learner_1"))
+
+
+def on_node_1(plan: Plan, name: str) -> Plan:
+    """The plan with one job on a second node."""
 
     def moved(job: JobPlan) -> JobPlan:
-        return replace(job, node=1) if job.name == "learner_1" else job
+        return replace(job, node=1) if job.name == name else job
 
-    plan = replace(plan, jobs=tuple(moved(job) for job in plan.jobs))
+    return replace(plan, jobs=tuple(moved(job) for job in plan.jobs))
+
+
+def created(started: Started, plan: Plan) -> Plan:
+    """The plan, in a run folder."""
     started.run_dir.mkdir()
     create_folder(plan, "seed: 1\n", started.paths)
     return plan
