@@ -32,3 +32,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         yield Finished(run, lines)
     finally:
         runs.close()
+
+
+@pytest.fixture
+def live_runs() -> Iterator[LiveRuns]:
+    """Starts runs; what a failed test leaves of them is ended."""
+    runs = LiveRuns()
+    yield runs
+    runs.close()

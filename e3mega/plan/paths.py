@@ -136,6 +136,10 @@ class RunPaths:
         """Where the learner's ranks of several nodes meet."""
         return self.run_dir / "addresses" / f"learner_{attempt:03d}.json"
 
+    def learner_port(self, attempt: int, segment: int) -> Path:
+        """At which port they meet in a segment, where stages differ in the grid."""
+        return self.run_dir / "addresses" / f"learner_{attempt:03d}_segment_{segment}.txt"
+
     def batch(self, stage: str, step: int) -> Path:
         """The batch that the optimizer step with this global number consumes."""
         return self.batches / stage / f"step_{step:06d}.safetensors"

@@ -8,13 +8,13 @@ from e3mega.spec.schema.run import RunOptions
 
 
 def nodes_divide_the_learner(options: RunOptions) -> Iterator[Finding]:
-    """The learner's nodes hold the same number of ranks."""
-    nodes, learner = options.cluster.learner_nodes, options.layout.learner
-    ranks = learner.tp * learner.cp * learner.dp * learner.pp
-    if ranks % nodes:
-        divisors = ", ".join(str(n) for n in range(1, ranks + 1) if ranks % n == 0)
-        need = f"a divisor of the learner's {ranks} ranks (layout.learner)"
-        yield Finding(("cluster", "learner_nodes"), need, f"use one of {divisors}")
+    """The learner's nodes hold the same number of ranks, in the grid of every stage."""
+    nodes = options.cluster.learner_nodes
+    for where, ranks in _ranks(options).items():
+        if ranks % nodes:
+            divisors = ", ".join(str(n) for n in range(1, ranks + 1) if ranks % n == 0)
+            need = f"a divisor of the learner's {ranks} ranks (layout.learner){where}"
+            yield Finding(("cluster", "learner_nodes"), need, f"use one of {divisors}")
 
 
 def own_nodes_have_servers(options: RunOptions) -> Iterator[Finding]:
@@ -31,7 +31,7 @@ def gpus_suffice(options: RunOptions) -> Iterator[Finding]:
     if cluster.gpus_per_node is None:
         return
     learner, generation = layout.learner, layout.generation
-    ranks = learner.tp * learner.cp * learner.dp * learner.pp // cluster.learner_nodes
+    ranks = max(_ranks(options).values()) // cluster.learner_nodes
     hosts = cluster.generation_nodes or cluster.learner_nodes
     servers = -(-generation.num_replicas // hosts) * generation.tp
     learner_gpus = ranks if learner.device is Device.GPU else 0
@@ -42,6 +42,16 @@ def gpus_suffice(options: RunOptions) -> Iterator[Finding]:
         need = f"at least {used}: {learner_gpus} for the learner, {server_gpus} for servers a node"
         fix = "use more cluster.learner_nodes or generation_nodes, or fewer ranks or replicas"
         yield Finding(("cluster", "gpus_per_node"), need, fix)
+
+
+def _ranks(options: RunOptions) -> dict[str, int]:
+    """The learner's ranks, and under the words that say so those of a stage's own grid."""
+    grids = {"": options.layout.learner} | {
+        f" in stage {name}": stage.layout.learner
+        for name, stage in options.curriculum.stages.items()
+        if stage.layout.learner != options.layout.learner
+    }
+    return {where: grid.tp * grid.cp * grid.dp * grid.pp for where, grid in grids.items()}
 
 
 CLUSTER_RULES: tuple[Callable[[RunOptions], Iterator[Finding]], ...] = (

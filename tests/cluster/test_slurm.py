@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from e3mega.metrics import Json, read_metrics
 from e3mega.plan.paths import RunPaths
 from tests.cluster.local_slurm import LocalSlurm
-from tests.e2e.live_run import SETTINGS, Finished
+from tests.e2e.live_run import SETTINGS, Finished, LiveRuns
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -79,13 +79,18 @@ def assert_same_weights(run_dir: Path, wanted: Path) -> None:
         assert np.array_equal(value, second[name]), name
 
 
+def launched(slurm: LocalSlurm, run_dir: Path, *more: str) -> None:
+    """A run on the test's Slurm, from its launch to its end."""
+    words = ("launch", "quickstart-small", "--on", "slurm-test", "--run-dir", str(run_dir))
+    e3mega(*words, *with_settings(*more), "--apply", environment=slurm.environment)
+    wait_for(lambda: is_finished(run_dir), run_dir)
+
+
 def test_a_launch_trains_across_two_nodes_as_on_one_machine(
     slurm: LocalSlurm, finished: Finished, tmp_path: Path
 ) -> None:
     run_dir = tmp_path / "run"
-    words = ("launch", "quickstart-small", "--on", "slurm-test", "--run-dir", str(run_dir))
-    e3mega(*words, *with_settings(), "--apply", environment=slurm.environment)
-    wait_for(lambda: is_finished(run_dir), run_dir)
+    launched(slurm, run_dir)
     assert_same(run_dir, finished.run.paths.run_dir)
     for node in (0, 1):
         assert json.loads((RunPaths(run_dir).provenance(0) / f"node_{node}.json").read_text())
@@ -111,6 +116,36 @@ def test_a_cancelled_job_is_resumed_to_the_same_weights(
     e3mega("resume", str(run_dir), environment=slurm.environment)
     wait_for(lambda: is_finished(run_dir), run_dir)
     assert_same_weights(run_dir, finished.run.paths.run_dir)
+
+
+@pytest.mark.slow
+def test_servers_on_nodes_of_their_own_train_as_on_one_machine(
+    slurm: LocalSlurm, finished: Finished, tmp_path: Path
+) -> None:
+    """A heterogeneous job; weights come to the other node through the run folder."""
+    run_dir = tmp_path / "run"
+    launched(slurm, run_dir, "cluster.learner_nodes=1", "cluster.generation_nodes=1")
+    assert_same(run_dir, finished.run.paths.run_dir)
+    reports = [RunPaths(run_dir).node_report(node).read_text() for node in (0, 1)]
+    assert "generation_0" in reports[1] and "generation_0" not in reports[0]
+
+
+@pytest.mark.slow
+def test_a_stage_with_another_grid_is_resharded_on_two_nodes(
+    slurm: LocalSlurm, live_runs: LiveRuns, tmp_path: Path
+) -> None:
+    """Tensor parallel over both nodes, then data parallel: as on one machine."""
+    grid = (
+        "curriculum.stages.hard.layout.learner.tp=1",
+        "curriculum.stages.hard.layout.learner.dp=2",
+    )
+    local = live_runs.start(tmp_path / "local", "quickstart-small", *SETTINGS, *grid)
+    status, lines, _ = local.finish()
+    assert status == 0, lines
+    run_dir = tmp_path / "run"
+    launched(slurm, run_dir, *grid)
+    assert len(events(run_dir, "grid_changed")) == 1
+    assert_same(run_dir, local.paths.run_dir)
 
 
 @pytest.mark.slow

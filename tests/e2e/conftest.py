@@ -1,10 +1,9 @@
-"""The server that end-to-end tests share, and the runs that they start."""
+"""The server that end-to-end tests share."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.live_run import LiveRuns
 from tests.e2e.tier import Tier, end_tree, wait_until_ready
 from tests.warm_parent import WarmParent
 
@@ -18,11 +17,3 @@ def tier(tmp_path_factory: pytest.TempPathFactory, warm_parent: WarmParent) -> I
         yield tier
     finally:
         end_tree(tier.job)
-
-
-@pytest.fixture
-def live_runs() -> Iterator[LiveRuns]:
-    """Starts runs; what a failed test leaves of them is ended."""
-    runs = LiveRuns()
-    yield runs
-    runs.close()

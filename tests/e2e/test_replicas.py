@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -122,6 +123,24 @@ def test_a_server_of_two_is_killed_and_the_run_finishes(tmp_path: Path) -> None:
     output, _ = command.communicate(timeout=600)
     assert command.returncode == 0, output
     assert len(events(run_dir, "server_lost")) == 1
+    assert_whole(run_dir)
+
+
+@pytest.mark.slow
+def test_a_server_of_two_that_hangs_is_given_up_and_the_run_finishes(tmp_path: Path) -> None:
+    """All its processes stop, as on a machine that swaps; its connections stay open."""
+    run_dir = tmp_path / "run"
+    command = start(run_dir, "generation.request_deadline_s=20")
+    _wait_until(command, lambda: _serves(run_dir), "the second server serves")
+    pid = server_pid(run_dir, "generation_1")
+    assert pid is not None
+    for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+        process.suspend()
+    output, _ = command.communicate(timeout=600)
+    assert command.returncode == 0, output
+    (lost,) = events(run_dir, "server_lost")
+    assert "no answer within 20 s" in str(lost["reason"]), lost
+    assert not psutil.pid_exists(pid)
     assert_whole(run_dir)
 
 

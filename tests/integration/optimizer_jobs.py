@@ -2,23 +2,31 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
 
+from e3mega.checkpoint.writer import CheckpointWriter
 from e3mega.errors import JobError
 from e3mega.families.geometry import Family, ModelOptions
+from e3mega.learner.commands import Session, run_command
+from e3mega.learner.reference import References
 from e3mega.learner.step import train_step
+from e3mega.learner.transfer import Transfer
 from e3mega.mcore.build import LearnerModel, build_learner
 from e3mega.mcore.moments import distributed_optimizers
 from e3mega.mcore.parallel import RankGrid
 from e3mega.objective.options import LossOptions
+from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import StagePlan
 from e3mega.rollout.batch import PackedBatch
+from e3mega.rollout.records import Command, CommandKind
 from e3mega.spec.schema.optimizer import Moments, OptimizerOptions
 from e3mega.weights.load import load_start
+from e3mega.weights.source import MegatronWeightSource
 from tests.integration.grid_jobs import digest, start
 from tests.learner_cases import packed, random_sequences, tiny_plan
 
@@ -97,6 +105,32 @@ def burst(grid: RankGrid, *, name: str, value: float) -> str:
         held[name].register_hook(lambda gradient: torch.full_like(gradient, value))
     try:
         train_step(learner, batch_of(0), plan.stages[0], stage_step=0)
+    except JobError as error:
+        return str(error)
+    return ""
+
+
+def spoilt(grid: RankGrid, *, name: str, folder: str) -> str:
+    """What a checkpoint says after a weight became NaN in the rank that holds it."""
+    plan, learner = start(grid, SUPERVISED)
+    held = {weight.name: parameter for weight, parameter in learner.held_weights()}
+    if name in held:
+        held[name].data.view(-1)[-1] = float("nan")
+    paths = RunPaths(Path(folder))
+    session = Session(
+        plan=plan,
+        paths=paths,
+        learner=learner,
+        version=3,
+        steps={},
+        transfer=Transfer(MegatronWeightSource(learner), plan, paths, is_main=grid.is_main),
+        writer=CheckpointWriter(learner, paths),
+        metrics=None,
+        references=References(learner, plan, paths, {}),
+    )
+    command = Command(0, CommandKind.CHECKPOINT, stage="easy", version=3, loop_state="{}")
+    try:
+        run_command(session, command, lambda: 0.0)
     except JobError as error:
         return str(error)
     return ""

@@ -1,6 +1,7 @@
 """AdamW as Megatron groups it: decay, clipping, moments between stages, finite, same bits."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,6 +62,19 @@ def test_a_gradient_that_is_not_finite_is_named_on_every_rank(
     assert len(set(messages)) == 1
     assert f"the gradient of {name} is not finite" in messages[0]
     assert "stage easy, step 0" in messages[0]
+
+
+def test_weights_that_are_not_finite_never_become_the_newest_checkpoint(
+    warm_parent: WarmParent, tmp_path: Path
+) -> None:
+    """A run would go on from it, and from no other, for ever."""
+    name = "decoder.layers.1.mlp.linear_fc2.weight"
+    messages = warm_parent.run(
+        LearnerLayout(pp=2, dp=2), f"{JOBS}:spoilt", name=name, folder=str(tmp_path)
+    )
+    (message,) = set(messages)
+    assert f"no checkpoint of version 3 is taken, for {name} is not finite" in message
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

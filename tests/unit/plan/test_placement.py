@@ -68,6 +68,10 @@ def test_the_parts_of_a_learner_meet_at_an_address() -> None:
     ("sets", "words"),
     [
         (("cluster.learner_nodes=3",), "a divisor of the learner's 2 ranks"),
+        (
+            ("cluster.learner_nodes=2", "curriculum.stages.hard.layout.learner.tp=1"),
+            "a divisor of the learner's 1 ranks .* in stage hard",
+        ),
         (("cluster.generation_nodes=2",), "at most layout.generation.num_replicas = 1"),
         ((*GPUS, "layout.learner.dp=4", "layout.generation.tp=2"), "at least 10: 8 for the"),
     ],
