@@ -26,6 +26,7 @@ from e3mega.run.tail import MetricsTail
 from e3mega.run.verdict import Verdict, judge
 from e3mega.run.watchdog import Watchdog, write_stacks
 
+_TIME_ENDS = "left at a checkpoint: its time on the machine ends"
 SETTLE_S = 1.0
 """After a first failure, the wait for others that have the same cause."""
 
@@ -69,14 +70,17 @@ class Head:
                 continue
             states = self._states()
             verdict, names = judge([report.state() for report in states])
-            if self._leave is not None and _was_only_starting(states):
-                return Ending(self._leave[0], LEFT_STATUS)
+            if _was_only_starting(states):
+                return Ending(self._leave[0] if self._leave else _TIME_ENDS, LEFT_STATUS)
             if verdict is Verdict.DONE:
                 return Ending("finished", 0)
             if verdict is Verdict.LEFT:
                 return Ending(self._leave[0] if self._leave else "the loop left", LEFT_STATUS)
             if verdict is Verdict.FAILED and not self._begin_again(names, signals):
-                return self._failed(signals, names)
+                self._settle(signals)
+                # A signal that a scheduler sends to every process may end a job before it is
+                # heard here.
+                return self._asked_to_end(signals) or self._failed(names)
             trouble = self._trouble()
             if trouble is not None:
                 return trouble
@@ -113,7 +117,7 @@ class Head:
                 words = "stopped because the e3mega command was killed"
             return Ending(words, end_by_signal(hard[0]))
         if signals and self._leave is None:
-            self._ask_to_leave("left at a checkpoint: its time on the machine ends")
+            self._ask_to_leave(_TIME_ENDS)
         if self._leave is None and self._paths.stop_request.exists():
             self._ask_to_leave("left at a checkpoint: e3mega stop asked for it")
         if self._leave is not None and time.monotonic() > self._leave[1]:
@@ -189,8 +193,7 @@ class Head:
             self._states()
             time.sleep(POLL_S)
 
-    def _failed(self, signals: list[int], blamed: tuple[str, ...]) -> Ending:
-        self._settle(signals)
+    def _failed(self, blamed: tuple[str, ...]) -> Ending:
         names = judge([report.state() for report in self._states()])[1] or blamed
         first, *others = (self._words(name) for name in names)
         log = self._paths.log(names[0])
@@ -214,7 +217,8 @@ class Head:
 
 
 def _was_only_starting(states: list[JobReport]) -> bool:
-    """Whether the request to leave ended a loop that did not know it yet."""
+    """Whether the request to leave, from here or the scheduler, ended a loop that did not know it
+    yet."""
     return any(s.role is Role.LOOP and s.status == -signal.SIGUSR1 for s in states)
 
 

@@ -174,6 +174,8 @@ class NodeJobs:
             env=job_environment(os.environ, job.env, devices=job.devices, passed=self._passed),
             log=self._paths.log(job.name),
             header=f"=== attempt {attempt}, {started}: {' '.join(argv)}",
+            # Slurm sends it to every process of a task; only the loop knows how to leave.
+            deaf_to=None if job.role is Role.LOOP else signal.SIGUSR1,
         )
 
     def _filled(self, word: str, attempt: int) -> str:

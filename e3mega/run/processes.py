@@ -39,11 +39,18 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def die_with_parent(signal_number: int) -> Callable[[], None]:
-    """What a child calls before exec to be sent the signal when the calling thread dies."""
+def die_with_parent(
+    signal_number: int, *, deaf_to: signal.Signals | None = None
+) -> Callable[[], None]:
+    """What a child calls before exec to be sent the signal when the calling thread dies.
+
+    The child and what it starts ignore the signal ``deaf_to``.
+    """
     parent = os.getpid()
 
     def tie() -> None:
+        if deaf_to is not None:
+            signal.signal(deaf_to, signal.SIG_IGN)
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
         # The parent may have died before the call above; then nobody would send the signal.
         if os.getppid() != parent:
@@ -53,11 +60,18 @@ def die_with_parent(signal_number: int) -> Callable[[], None]:
 
 
 def start_job(
-    name: str, argv: Sequence[str], *, env: Mapping[str, str], log: Path, header: str
+    name: str,
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    log: Path,
+    header: str,
+    deaf_to: signal.Signals | None = None,
 ) -> RunningJob:
     """Start a job in a session of its own, its output appended to the log below the header.
 
-    Raises JobError when the program cannot be started. Must be called in the main thread.
+    Its processes ignore the signal ``deaf_to``. Raises JobError when the program cannot be started.
+    Must be called in the main thread.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -72,7 +86,7 @@ def start_job(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGKILL),
+                preexec_fn=die_with_parent(signal.SIGKILL, deaf_to=deaf_to),
             )
         except OSError as error:
             raise JobError(

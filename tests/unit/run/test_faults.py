@@ -1,5 +1,6 @@
 """Faults of processes and machines on runs of small scripts: what is told, what goes on."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 from e3mega.metrics import read_metrics
 from e3mega.plan.paths import RunPaths
 from e3mega.rollout.whole_file import write_whole
-from e3mega.run.board import Board, NodeReport
+from e3mega.run.board import Board, NodeReport, read_report
 from e3mega.run.local import start_run
 from e3mega.run.status import read_status, state_words
 from e3mega.run.watchdog import Watchdog
@@ -184,6 +185,37 @@ def test_a_request_to_stop_has_the_loop_leave_at_a_checkpoint(started: Started) 
     assert "e3mega stop asked for it" in finish(command)[-1]
     assert command.returncode == 75
     assert state_words(read_status(started.run_dir)).startswith("left: left at a checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "words"),
+    [
+        (signal.SIGUSR1, 75, "left at a checkpoint: its time on the machine ends"),
+        (signal.SIGTERM, 143, "stopped by SIGTERM"),
+    ],
+)
+@pytest.mark.parametrize("is_starting", [False, True])
+def test_a_signal_that_slurm_sends_to_every_process_is_one_to_the_run(
+    started: Started, number: int, status: int, words: str, is_starting: bool
+) -> None:
+    """It reaches jobs before the supervisor, and jobs that know nothing of it."""
+    leaves = (
+        "signal.signal(signal.SIGUSR1, lambda *_: ((run_dir / 'left').touch(), sys.exit(75)))\n"
+    )
+    loop = ("" if is_starting else leaves) + "(run_dir / 'up').touch()\n" + WAITS
+    learner = "while not (run_dir / 'left').exists(): time.sleep(0.02)\n"
+    command = started.run(planned({"generation_0": WAITS, "learner": learner, "loop": loop}))
+    wait_for((started.run_dir / "up").exists)
+    wait_for(lambda: all(marks(started.run_dir, job) for job in STEADY))
+    wait_for(started.paths.node_report(0).exists)
+    report = read_report(started.paths.node_report(0))
+    assert report is not None
+    for pid in (*(job.pid for job in report.jobs), report.pid, command.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    lines = finish(command)
+    assert command.returncode == status, lines
+    assert words in lines[-1]
 
 
 def test_a_loop_that_does_not_leave_in_time_is_stopped(started: Started) -> None:

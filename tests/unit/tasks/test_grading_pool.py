@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -149,6 +150,21 @@ def test_no_worker_outlives_its_pool_or_a_cancelled_answer(tmp_path: Path) -> No
         return workers
 
     assert not any(worker.is_running() for worker in asyncio.run(check()))
+
+
+def test_a_signal_that_a_scheduler_sends_to_all_ends_no_grading(tmp_path: Path) -> None:
+    """The answer of a worker that it ended would count as wrong."""
+
+    async def check() -> Grade:
+        async with GradingPool(limits(tmp_path)) as pool:
+            await pool.grade("x", "x")
+            for worker in psutil.Process().children():
+                if "grading_worker" in str(worker.cmdline()):
+                    for number in (signal.SIGUSR1, signal.SIGTERM):
+                        worker.send_signal(number)
+            return await pool.grade("x", "x")
+
+    assert asyncio.run(check()) == Grade(1.0, Failure.NONE)
 
 
 def test_a_grader_that_cannot_be_loaded_is_an_error_with_its_reason(tmp_path: Path) -> None:
