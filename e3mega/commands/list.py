@@ -17,22 +17,23 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from e3mega.errors import RecordError
     from e3mega.plan.paths import RunPaths, default_run_root
-    from e3mega.run.folder import shown
     from e3mega.run.progress import Progress
     from e3mega.run.status import read_status, state_words
 
     root: Path = options.root or default_run_root()
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("run", "stage", "steps", "attempts", "state"):
-        table.add_column(title)
+    for title in ("run", "stage", "steps", "attempts"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("state")
     for plan in sorted(root.rglob(RunPaths(root).plan.name)):
         try:
             status = read_status(plan.parent)
         except RecordError:
-            table.add_row(shown(plan.parent), "", "", "", "of another version of e3mega")
+            table.add_row(_name(plan.parent, root), "", "", "", "of another version of e3mega")
             continue
         progress = Progress(status.plan)
         for event in status.events:
@@ -40,6 +41,14 @@ def run(options: argparse.Namespace) -> int:
         steps = sum(stage.step for stage in progress.stages.values())
         stage = progress.current.name if progress.current else ""
         attempts = str(len(status.attempts))
-        table.add_row(shown(plan.parent), stage, str(steps), attempts, state_words(status))
+        name = _name(plan.parent, root)
+        # The whole reason is what `e3mega status` is for.
+        state = Text(state_words(status), no_wrap=True, overflow="ellipsis")
+        table.add_row(name, stage, str(steps), attempts, state)
     Console().print(table)
     return 0
+
+
+def _name(run_dir: Path, root: Path) -> str:
+    """The run's folder as it is called from the one that is listed."""
+    return run_dir.name if run_dir == root else str(run_dir.relative_to(root))

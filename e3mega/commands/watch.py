@@ -21,15 +21,15 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    from e3mega.run.status import read_status, status_view
+    from e3mega.run.status import PATIENCE_S, read_status, status_view
 
     run_dir = run_dir_of(options)
-    status = read_status(run_dir)
+    status = read_status(run_dir, patience_s=PATIENCE_S)
     with Live(status_view(status), console=Console(), auto_refresh=False) as live:
         try:
             while status.is_open or not status.attempts:
                 time.sleep(options.every)
-                status = read_status(run_dir)
+                status = read_status(run_dir, patience_s=PATIENCE_S)
                 live.update(status_view(status), refresh=True)
         except KeyboardInterrupt:
             return 0

@@ -71,6 +71,13 @@ def executors_of(
             f"{profile.path}: kind local has one node, the plan has {plan.num_nodes}; set "
             "cluster.learner_nodes=1 and cluster.generation_nodes=0"
         )
+    chain = profile.options.chain
+    if chain is not None and chain.kind is ChainKind.REQUEUE and len(groups) > 1:
+        raise E3Error(
+            f"{profile.path}: chain.kind requeue: Slurm does not start a heterogeneous job that "
+            "was queued again; use kind: dependent, or set cluster.generation_nodes=0 and "
+            "cluster.has_loop_node=false"
+        )
     if kind in (Kind.KUBEFLOW, Kind.SKYPILOT) and len(groups) > 1:
         raise E3Error(
             f"{profile.path}: kind {kind.value} has nodes of one sort only; set "
@@ -149,12 +156,7 @@ def _slurm_fields(
         fields["tunnel"] = nemo_run.SSHTunnel(**options.tunnel)
     else:
         fields["tunnel"] = nemo_run.LocalTunnel(job_dir=str(home / "experiments"))
-    own: dict[str, Any] = {k: v for k, v in options.executor.items() if k in fields}
-    if options.chain is not None and options.chain.kind is ChainKind.REQUEUE:
-        # A cluster may have it off for jobs that do not ask.
-        more = options.executor.get("additional_parameters")
-        own["additional_parameters"] = {"requeue": True} | (more if isinstance(more, dict) else {})
-    return fields | own
+    return {**fields, **{k: v for k, v in options.executor.items() if k in fields}}
 
 
 def _setup_lines(options: Profile) -> list[str]:

@@ -20,6 +20,9 @@ from e3mega.run.ledger_view import ledger_table
 from e3mega.run.progress import Event, Progress, duration
 
 _NUM_EVENTS = 6
+PATIENCE_S = 3.0
+"""A few times the time between two reports of a node."""
+_LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class RunStatus:
     attempts: tuple[Attempt, ...]
     nodes: tuple[NodeReport, ...]
     """The newest report of each node; old ones of an attempt that ended."""
+    silences_s: tuple[float, ...]
+    """Of each of these nodes, seconds since it reported; 0 for one that was seen to report."""
     events: tuple[Event, ...]
     """Of the loop and the supervisors, by time."""
 
@@ -41,17 +46,30 @@ class RunStatus:
 
     @property
     def silent_s(self) -> float:
-        """Seconds since node 0 reported, by this machine's clock."""
-        return time.time() - self.nodes[0].time if self.nodes else 0.0
+        """Seconds since node 0 reported."""
+        return self.silences_s[0] if self.silences_s else 0.0
 
 
-def read_status(run_dir: Path) -> RunStatus:
-    """Read a run's folder; raises E3Error when it holds no run."""
+def read_status(run_dir: Path, *, patience_s: float = 0.0) -> RunStatus:
+    """Read a run's folder; raises E3Error when it holds no run.
+
+    Clocks of machines differ: a node that seems silent by this one's is given ``patience_s`` to
+    report again.
+    """
     paths = RunPaths(run_dir.resolve())
     if not paths.plan.exists():
         raise E3Error(f"{run_dir} holds no run ({paths.plan.name} is missing)")
     plan = read_plan(paths.plan)
-    reports = [read_report(paths.node_report(node)) for node in range(plan.num_nodes)]
+    attempts = read_attempts(paths.exit_reason)
+    nodes = _reports(plan, paths)
+    limit_s = plan.cluster.heartbeat_deadline_s
+    silences_s = tuple(time.time() - node.time for node in nodes)
+    if attempts and attempts[-1].ended is None and max(silences_s, default=0.0) > limit_s:
+        beating = _beating(plan, paths, nodes, patience_s)
+        silences_s = tuple(
+            0.0 if node.node in beating else silence_s
+            for node, silence_s in zip(nodes, silences_s, strict=True)
+        )
     files = sorted(paths.metrics("loop").parent.glob("*.jsonl"))
     events = sorted(
         (event for file in files for event in read_metrics(file)),
@@ -60,10 +78,33 @@ def read_status(run_dir: Path) -> RunStatus:
     return RunStatus(
         plan=plan,
         paths=paths,
-        attempts=read_attempts(paths.exit_reason),
-        nodes=tuple(report for report in reports if report is not None),
+        attempts=attempts,
+        nodes=nodes,
+        silences_s=silences_s,
         events=tuple(events),
     )
+
+
+def _reports(plan: Plan, paths: RunPaths) -> tuple[NodeReport, ...]:
+    reports = (read_report(paths.node_report(node)) for node in range(plan.num_nodes))
+    return tuple(report for report in reports if report is not None)
+
+
+def _beating(
+    plan: Plan, paths: RunPaths, seen: tuple[NodeReport, ...], patience_s: float
+) -> set[int]:
+    """The nodes whose report becomes another one meanwhile; returns early when all do."""
+    beats = {report.node: (report.launch, report.beat) for report in seen}
+    found: set[int] = set()
+    deadline = time.monotonic() + patience_s
+    while len(found) < len(beats) and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+        found |= {
+            report.node
+            for report in _reports(plan, paths)
+            if (report.launch, report.beat) != beats.get(report.node)
+        }
+    return found
 
 
 def state_words(status: RunStatus) -> str:
@@ -143,8 +184,7 @@ def warnings_of_run(status: RunStatus) -> list[str]:
     found = list(status.plan.warnings)
     if status.is_open:
         limit = status.plan.cluster.heartbeat_deadline_s
-        for node in status.nodes:
-            silent_s = time.time() - node.time
+        for node, silent_s in zip(status.nodes, status.silences_s, strict=True):
             if silent_s > limit:
                 found.append(f"node {node.node} ({node.host}) is silent for {duration(silent_s)}")
     if status.paths.stop_request.exists() and status.is_open:

@@ -147,7 +147,8 @@ def _collected_signals() -> Iterator[list[int]]:
 
 def main(argv: list[str]) -> int:
     """Supervise one node of the run of a run folder."""
-    console = Console()
+    # Slurm gives a task's output a terminal of its own, whose text goes to a log.
+    console = Console(force_terminal=None if sys.stdin.isatty() else False)
     run_dir, node, launch = Path(argv[0]), int(argv[1]), argv[2]
     passed = argv[3].split(",") if len(argv) > 3 else ()
     try:

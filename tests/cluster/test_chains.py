@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 SITE = 'kind: slurm\nexecutor: {account: lab, partition: batch, time: "00:30:00"}\n'
 REQUEUE = f"{SITE}chain: {{kind: requeue, jobs: 3}}\n"
+DEPENDENT = f"{SITE}chain: {{kind: dependent, jobs: 2}}\n"
 LEARNS = "while not (run_dir / f'done_{sys.argv[2]}').exists(): time.sleep(0.02)\n"
 """The learner leaves when the loop has."""
 LOOP = """\
@@ -130,17 +131,18 @@ def test_a_job_that_is_sent_sigterm_comes_again_and_a_cancelled_one_does_not(
     assert "stopped by SIGTERM" in str(attempts_of(started.run_dir)[1]["reason"])
 
 
-def test_nodes_of_two_sorts_are_one_heterogeneous_job_of_one_run(
+def test_nodes_of_two_sorts_are_one_heterogeneous_job_and_chains_of_them_go_on(
     slurm: LocalSlurm, started: Started
 ) -> None:
-    """Its parts leave together, with node 0's status, so that it is queued again."""
+    """Its parts leave together; the next job waits for all of it."""
     finishes = f"if sys.argv[2] == '0': {WAITS}(run_dir / 'done_1').touch()\n"
     plan = planned(ends_in(finishes), generation_nodes=1, leave_deadline_s=60)
     created(started, on_node_1(plan, "generation_0"))
-    job = submit(started, slurm, REQUEUE)
+    job = submit(started, slurm, DEPENDENT)
     wait_for(lambda: (started.run_dir / "up_0").exists(), started)
     wait_for(lambda: len(read_status(started.run_dir).nodes) == 2, started)
-    sizes = slurm.run("squeue", "-h", "-j", job, "-o", "%i %D").split("\n")
+    sizes = slurm.run("squeue", "-h", "-t", "running", "-o", "%i %D").split("\n")
     assert sorted(sizes) == [f"{job}+0 1", f"{job}+1 1"]
     slurm.run("scancel", "--signal=USR1", job)
     wait_for(lambda: exits(started) == [75, 0], started)
+    assert marks(started.run_dir, "generation_0") == 2

@@ -96,6 +96,8 @@ def test_a_launch_trains_across_two_nodes_as_on_one_machine(
         assert json.loads((RunPaths(run_dir).provenance(0) / f"node_{node}.json").read_text())
     assert "learner_1" in RunPaths(run_dir).node_report(1).read_text()
     assert "finished" in e3mega("status", str(run_dir))
+    (printed,) = [path.read_text() for path in RunPaths(run_dir).launches.rglob("log-*.out")]
+    assert "stage easy started" in printed and "\x1b" not in printed
     scripts = [path.read_text() for path in RunPaths(run_dir).launches.rglob("*.sh")]
     key = RunPaths(run_dir).key.read_text().strip()
     assert scripts and not any(key in script for script in scripts)

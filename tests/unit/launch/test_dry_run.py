@@ -64,17 +64,15 @@ def test_a_dry_run_shows_everything_and_leaves_nothing(
 def test_a_job_that_is_queued_again_says_after_what(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    site.write_text(
-        SLURM.replace("kind: dependent", "kind: requeue").replace(
-            "executor: {", "executor: {additional_parameters: {mail_type: FAIL}, "
-        )
-    )
+    site.write_text(SLURM.replace("kind: dependent", "kind: requeue"))
     assert launch(site, tmp_path / "run") == 0
     shown = capsys.readouterr().out
-    own = ("#SBATCH --requeue", "#SBATCH --mail-type=FAIL", "trap again EXIT", "$status -eq 75 ]")
+    own = ("module load something\nagain() {", "trap again EXIT", "$status -eq 75 ]")
     # nemo-run's own would queue it again after any failure.
-    for words in (*own, "module load something\nagain() {", "TORCHX_MAX_RETRIES=0"):
+    for words in (*own, "sbatch --requeue", "TORCHX_MAX_RETRIES=0"):
         assert words in shown, words
+    assert launch(site, tmp_path / "run", "--set", "cluster.generation_nodes=1") == 1
+    assert "does not start a heterogeneous job that was queued again" in capsys.readouterr().err
 
 
 @needs_nemo_run

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,39 @@ def test_a_supervisor_that_is_silent_is_told(
     monkeypatch.setattr(time, "time", lambda: real() + 3600)
     assert main(["status", str(paths.run_dir)]) == 0
     assert "silent for 1:00:00: perhaps killed" in capsys.readouterr().out
+
+
+def test_a_machine_whose_clock_is_ahead_sees_a_run_that_reports(
+    paths: RunPaths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor is on another machine, with another clock."""
+    import time
+
+    real = time.time
+    station = Station(paths, node=0, launch="a")
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+    station.beat(0, ())
+    monkeypatch.setattr(time, "time", real)
+    later = threading.Timer(1.0, lambda: station.beat(0, (), reason="reported again"))
+    later.start()
+    assert main(["status", str(paths.run_dir)]) == 0
+    later.join()
+    shown = capsys.readouterr().out
+    assert "fake: runs" in shown and "silent" not in shown
+
+
+def test_a_list_of_long_reasons_stays_one_line_a_run(
+    paths: RunPaths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    end_attempt(
+        paths.exit_reason, reason="job learner exited " + "for a long reason " * 9, exit_code=1
+    )
+    assert main(["list", str(paths.run_dir.parent)]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["run", "stage", "steps", "attempts", "state"]
+    assert row.split()[:5] == ["fake", "easy", "1", "1", "stopped:"]
+    assert len(row) <= 80
 
 
 def test_list_shows_every_run_below_a_folder(
