@@ -10,6 +10,7 @@ from e3mega.checkpoint.manifest import Manifest, read_manifest
 from e3mega.checkpoint.retention import remove_others
 from e3mega.checkpoint.writer import CheckpointWriter
 from e3mega.errors import JobError
+from e3mega.learner.finite import check_weights
 from e3mega.learner.gradients import sign_norms
 from e3mega.learner.lineage import lineage
 from e3mega.learner.micro_batch import RoundScores
@@ -149,6 +150,7 @@ def sync(session: Session, command: Command) -> Reply:
 def checkpoint(session: Session, command: Command) -> Reply:
     """Start on a checkpoint; the one before becomes complete first if it is not yet."""
     _check_version(session, command)
+    check_weights(session.learner, command.version)
     session.complete_checkpoint(is_waiting=True)
     plan = session.plan
     session.writer.begin(

@@ -1,6 +1,7 @@
-"""Stops a step whose loss or gradient is not finite, and names the parameters at fault."""
+"""Stops at a loss, a gradient or weights that are not finite, and names those at fault."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -26,27 +27,39 @@ def check_gradient(learner: LearnerModel, norm: float, batch: PackedBatch) -> No
     """
     if math.isfinite(norm):
         return
-    names: list[list[str]] = [[] for _ in range(learner.grid.process.world_size)]
-    dist.all_gather_object(names, _own_names(learner), group=learner.grid.control)
-    found = list(dict.fromkeys(name for rank in names for name in rank))
-    shown = ", ".join(found[:_MAX_NAMES])
-    more = f" and {len(found) - _MAX_NAMES} more" if len(found) > _MAX_NAMES else ""
-    blame = f"the gradient of {shown}{more} is not finite" if found else "no parameter shows why"
+    # Clipping by an infinite norm leaves 0 or NaN, so they are still seen after the step.
+    found = _names(learner, _gradient)
+    blame = f"the gradient of {found} is not finite" if found else "no parameter shows why"
     raise _error(f"the norm of the gradient is {norm}: {blame}", batch)
 
 
-def _own_names(learner: LearnerModel) -> list[str]:
-    """Whole-model names of this rank's parameters whose gradient is not finite.
+def check_weights(learner: LearnerModel, version: int) -> None:
+    """Raise JobError, with the parameters' names, when a checkpoint would hold no finite weights.
 
-    Clipping by an infinite norm leaves 0 or NaN, so they are still seen after the step.
+    All ranks call it. A run would go on from such a checkpoint, and from no earlier one.
     """
+    found = _names(learner, torch.Tensor.detach)
+    if found:
+        raise JobError(
+            f"learner: no checkpoint of version {version} is taken, for {found} is not finite; the "
+            "one before stays; a lower optimizer.learning_rate may help"
+        )
+
+
+def _names(learner: LearnerModel, values: Callable[[torch.nn.Parameter], torch.Tensor]) -> str:
+    """The parameters of all ranks whose values are not finite, in words; empty when all are."""
     # A tied embedding's copy in the last stage goes by the name of what it copies.
     copied = {weight.copy_name: weight.name for weight, _ in learner.copies()}
-    return [
+    own = [
         copied.get(name, name)
         for name, parameter in learner.named_parameters().items()
-        if not bool(torch.isfinite(_gradient(parameter)).all())
+        if not bool(torch.isfinite(values(parameter)).all())
     ]
+    names: list[list[str]] = [[] for _ in range(learner.grid.process.world_size)]
+    dist.all_gather_object(names, own, group=learner.grid.control)
+    found = list(dict.fromkeys(name for rank in names for name in rank))
+    more = f" and {len(found) - _MAX_NAMES} more" if len(found) > _MAX_NAMES else ""
+    return ", ".join(found[:_MAX_NAMES]) + more
 
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:

@@ -1,6 +1,8 @@
 """Faults of nodes on a run of two: what node 0 tells, and that nothing stays."""
 
+import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,16 @@ from e3mega.run.begin_behind import note_source
 from e3mega.run.local import start_run
 from e3mega.run.status import read_status
 from tests.unit.run.fake_runs import STEADY, WAITS, attempts_of, finish, processes_of, wait_for
-from tests.unit.run.fault_runs import DIES, Started, marks, two_nodes, until
+from tests.unit.run.fault_runs import (
+    DIES,
+    Started,
+    created,
+    marks,
+    on_node_1,
+    planned,
+    two_nodes,
+    until,
+)
 
 BOTH = until("learner", 1) + until("learner_1", 1)
 
@@ -119,6 +130,40 @@ def test_a_run_does_not_begin_behind_one_that_failed(started: Started, tmp_path:
     assert "source, which is not finished: job learner exited with status 1; finish" in lines[-1]
     assert "which is not finished" in finish(second)[-1]
     assert processes_of(started.run_dir) == []
+
+
+@pytest.mark.slow
+def test_a_port_that_another_program_takes_costs_an_attempt_and_the_next_has_another(
+    started: Started,
+) -> None:
+    """It is taken after it was chosen and before the ranks listen, by torch's own store."""
+    meets = (
+        "import socket\nfrom datetime import timedelta\n"
+        "host, port, is_first = sys.argv[-2], int(sys.argv[-1]), sys.argv[3] == 'learner'\n"
+        "if is_first and sys.argv[2] == '0':\n"
+        "    other = socket.socket()\n    other.bind((host, port))\n    other.listen()\n"
+        "from torch.distributed import TCPStore\n"
+        "store = TCPStore(host, port, 2, is_first, timedelta(seconds=120))\n"
+        "(run_dir / f'met_{sys.argv[2]}').touch()\n"
+    )
+    loop = "while not (run_dir / 'met_1').exists(): time.sleep(0.02)\n"
+    scripts = {"generation_0": WAITS, "learner": meets, "loop": loop}
+    plan = planned({**scripts, "learner_1": meets}, learner_nodes=2, max_restarts=1)
+    meeting = ("{learner_host}", "{learner_port}")
+    jobs = tuple(
+        replace(job, argv=(*job.argv, *meeting)) if "learner" in job.name else job
+        for job in plan.jobs
+    )
+    created(started, on_node_1(replace(plan, jobs=jobs), "learner_1"))
+    head, member = started.node(0), started.node(1)
+    lines = finish(head)
+    assert head.returncode == 0, lines
+    finish(member)
+    ports = [json.loads(started.paths.learner_address(n).read_text())["port"] for n in (0, 1)]
+    assert ports[0] != ports[1]
+    first, second = attempts_of(started.run_dir)
+    assert "EADDRINUSE" in str(first["reason"]) and str(ports[0]) in str(first["reason"])
+    assert (first["exit"], second["exit"]) == (1, 0)
 
 
 def test_a_later_job_of_a_chain_does_not_repeat_a_failure(started: Started) -> None:

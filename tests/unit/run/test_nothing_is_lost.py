@@ -9,84 +9,33 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
-from e3mega.metrics import Json, read_metrics
-from e3mega.plan.compile import compile_plan
 from e3mega.plan.paths import MANIFEST
-from e3mega.plan.planfile import JobPlan, Plan, Role
-from e3mega.spec.resolve import find_spec, resolve_spec
-from tests.unit.run.fake_runs import (
-    STARTS,
-    WAITS,
-    attempts_of,
-    finish,
-    processes_of,
-    resume_command,
-    start,
-    wait_for,
+from tests.unit.run.fake_runs import STARTS, WAITS, attempts_of, finish, processes_of, wait_for
+from tests.unit.run.fault_runs import Started, created, on_node_1
+from tests.unit.run.halted_runs import (
+    LEARNS,
+    Struck,
+    assert_nothing_is_lost,
+    batches,
+    events,
+    halted,
+    resume,
+    training_plan,
 )
-from tests.unit.run.fault_runs import Started
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[3]
-LEARNS = "while not (run_dir / f'over_{sys.argv[2]}').exists(): time.sleep(0.02)\n"
 CLOCK = """\
 import pathlib, time
 real, offset = time.time, pathlib.Path({offset!r})
 time.time = lambda: real() + (float(offset.read_text() or 0) if offset.exists() else 0.0)
 """
 """A clock that a file moves, in every Python process that finds this as ``sitecustomize``."""
-
-
-def training_plan(**cluster: float) -> Plan:
-    """The small run, its loop among fakes and nobody at the other jobs."""
-    sets = ["checkpoint.every_rounds=1", *(f"cluster.{k}={v}" for k, v in cluster.items())]
-    plan = compile_plan(resolve_spec(find_spec("quickstart-small"), sets=sets).options)
-    loop = ("{python}", "-m", "tests.unit.run.training_job", "{run_dir}", "{attempt}")
-    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT))))
-
-    def job(name: str, role: Role, script: str) -> JobPlan:
-        return JobPlan(name, role, ("{python}", "-c", script, "{run_dir}", "{attempt}"), {}, 0)
-
-    jobs = (
-        job("generation_0", Role.GENERATION, STARTS + WAITS),
-        job("learner", Role.LEARNER, STARTS + LEARNS),
-        JobPlan("loop", Role.LOOP, loop, {"PYTHONPATH": path}, 0),
-    )
-    return replace(plan, jobs=jobs)
-
-
-@dataclass
-class Struck:
-    """A run at a halt in the middle of a round, and the command that runs it."""
-
-    started: Started
-    command: subprocess.Popen[str]
-
-    @property
-    def run_dir(self) -> Path:
-        """Of the run."""
-        return self.started.run_dir
-
-    def process(self, *words: str) -> psutil.Process:
-        """The newest process of the run with these words in its command line."""
-        found = [p for p in processes_of(self.run_dir) if set(words) <= set(p.cmdline())]
-        return max(found, key=lambda process: process.create_time())
-
-    def kill(self, *words: str) -> None:
-        """Kill a process of the run."""
-        self.process(*words).kill()
-
-    def go_on(self) -> None:
-        """End the halt."""
-        (self.run_dir / "halted").unlink()
 
 
 Fault = Callable[[Struck], object]
@@ -150,71 +99,6 @@ FAULTS: dict[str, tuple[Fault, dict[str, float], int, str]] = {
     ),
 }
 """Fault, cluster options, exit status of the attempt, words of its reason."""
-
-
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[Started]:
-    it = Started(tmp_path)
-    yield it
-    it.close()
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The run without a fault."""
-    it = Started(tmp_path_factory.mktemp("whole"))
-    try:
-        struck = halted(it, training_plan())
-        struck.go_on()
-        lines = finish(struck.command)
-        assert struck.command.returncode == 0, lines
-        yield it.run_dir
-    finally:
-        it.close()
-
-
-def halted(started: Started, plan: Plan) -> Struck:
-    """Start the run and wait until it halts in the middle of a round."""
-    command = started.run(plan)
-
-    def has_halted() -> bool:
-        assert command.poll() is None, finish(command)
-        return (started.run_dir / "halted").exists()
-
-    wait_for(has_halted)
-    return Struck(started, command)
-
-
-def batches(run_dir: Path) -> dict[str, bytes]:
-    files = sorted((run_dir / "batches").rglob("*.safetensors"))
-    return {str(path.relative_to(run_dir)): path.read_bytes() for path in files}
-
-
-def events(run_dir: Path, kind: str) -> list[dict[str, Json]]:
-    path = run_dir / "metrics" / "loop.jsonl"
-    return [event for event in read_metrics(path) if event["event"] == kind]
-
-
-def resume(run_dir: Path) -> tuple[int, list[str]]:
-    command = start(resume_command(run_dir))
-    lines = finish(command)
-    return command.returncode, lines
-
-
-def assert_nothing_is_lost(run_dir: Path, whole: Path, *, has_taken_again: bool = False) -> None:
-    """The run is finished, as if nothing had happened; no process of it is left.
-
-    Steps after a checkpoint that is lost are taken again, to the same batches.
-    """
-    assert attempts_of(run_dir)[-1]["exit"] == 0
-    assert batches(run_dir) == batches(whole) != {}
-    steps, wanted = ([e["step"] for e in events(d, "step")] for d in (run_dir, whole))
-    assert (sorted(set(steps)) if has_taken_again else steps) == wanted
-    ledger, straight = (events(d, "ledger")[-1] for d in (run_dir, whole))
-    assert ledger["prompts_redrawn"] == ledger["prompts_lost"]
-    for name in ("prompts_answered", "generated", "trained", "supervised", "evaluated"):
-        assert ledger[name] == straight[name], name
-    assert processes_of(run_dir) == []
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -344,4 +228,43 @@ def test_a_damaged_batch_is_packed_again(started: Started, whole: Path) -> None:
         damaged.unlink()
         code, lines = resume(started.run_dir)
     assert code == 0, lines
+    # The step may have been taken before the kill, after the newest checkpoint.
+    assert_nothing_is_lost(started.run_dir, whole, has_taken_again=True)
+
+
+def fall_silent(started: Started) -> None:
+    supervisors = [p for p in processes_of(started.run_dir) if SUPERVISOR in p.cmdline()]
+    (silent,) = [p for p in supervisors if p.cmdline()[-2:] == ["1", "test.0"]]
+    silent.suspend()
+    wait_for(lambda: attempts_of(started.run_dir)[-1]["ended"] is not None)
+    silent.resume()
+
+
+def kill_node_0(started: Started) -> None:
+    for process in processes_of(started.run_dir):
+        if process.cmdline()[-2:] == ["0", "test.0"] or "--first-node=0" in process.cmdline():
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    "fault", [fall_silent, kill_node_0, None], ids=["silent", "node 0 killed", "missing"]
+)
+def test_a_run_of_two_nodes_is_launched_again_after_one_is_gone(
+    started: Started, whole: Path, fault: Callable[[Started], None] | None
+) -> None:
+    """None: the second node never comes up."""
+    deadlines = {"heartbeat_deadline_s": 3.0, "node_deadline_s": 3.0 if fault is None else 60.0}
+    plan = training_plan(learner_nodes=2, **deadlines)
+    created(started, on_node_1(plan, "learner_1"))
+    nodes = [started.node(0, "--first-node=0"), *([started.node(1)] if fault else [])]
+    wait_for((started.run_dir / "halted").exists)
+    if fault is not None:
+        fault(started)
+    for node in nodes:
+        assert finish(node) and node.returncode != 0
+    wait_for(lambda: processes_of(started.run_dir) == [])
+    nodes = [started.node(number, "--launch", "again") for number in (0, 1)]
+    for node in nodes:
+        lines = finish(node)
+        assert node.returncode == 0, lines
     assert_nothing_is_lost(started.run_dir, whole)

@@ -6,6 +6,7 @@ leaves a file ``halted``; it goes on when that is removed.
 
 import asyncio
 import json
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,9 @@ class FilingLearner(FakeLearner):
 
     async def send(self, command: Command, *, deadline_s: float) -> Reply:
         """As the fake, with a manifest of each checkpoint."""
+        if command.kind is CommandKind.CHECKPOINT:
+            # As the real one, it writes over what is not complete.
+            shutil.rmtree(self.paths.checkpoint(command.version), ignore_errors=True)
         reply = await super().send(command, deadline_s=deadline_s)
         if command.kind is CommandKind.CHECKPOINT and self.plan is not None:
             folder = self.paths.checkpoint(command.version)
