@@ -136,6 +136,10 @@ class RunPaths:
         """Where the learner's ranks of several nodes meet."""
         return self.run_dir / "addresses" / f"learner_{attempt:03d}.json"
 
+    def stacks(self, node: int) -> Path:
+        """Stacks of a node's processes when the run stood still."""
+        return self.log(f"stacks_{node}")
+
     def learner_port(self, attempt: int, segment: int) -> Path:
         """At which port they meet in a segment, where stages differ in the grid."""
         return self.run_dir / "addresses" / f"learner_{attempt:03d}_segment_{segment}.txt"

@@ -70,6 +70,8 @@ class Order:
     """With which status the nodes leave; counts when ``ending`` is set."""
     is_over: bool = False
     """Whether node 0 has written all that it writes, so that the others may leave."""
+    wants_stacks: bool = False
+    """Whether the nodes write the stacks of their processes to their logs."""
 
 
 _REPORT = TypeAdapter(NodeReport)
@@ -106,10 +108,16 @@ class Board:
         return time.monotonic() - self._beats[node][1]
 
     def give_order(
-        self, *, attempt: int, ending: str = "", exit_code: int = 0, is_over: bool = False
+        self,
+        *,
+        attempt: int,
+        ending: str = "",
+        exit_code: int = 0,
+        is_over: bool = False,
+        wants_stacks: bool = False,
     ) -> None:
         """Have every node of the launch at this attempt, or leave."""
-        order = Order(self._launch, attempt, ending, exit_code, is_over)
+        order = Order(self._launch, attempt, ending, exit_code, is_over, wants_stacks)
         write_whole(self._paths.order, _ORDER.dump_json(order))
 
     def order(self) -> Order | None:

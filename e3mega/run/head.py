@@ -27,6 +27,8 @@ from e3mega.run.verdict import Verdict, judge
 from e3mega.run.watchdog import Watchdog, write_stacks
 
 _TIME_ENDS = "left at a checkpoint: its time on the machine ends"
+_STACKS_DEADLINE_S = 60.0
+"""Longest wait for the other nodes' stacks."""
 SETTLE_S = 1.0
 """After a first failure, the wait for others that have the same cause."""
 
@@ -179,11 +181,16 @@ class Head:
         stalled_s = self._watchdog.stalled_s()
         if stalled_s is None:
             return None
-        log = self._paths.log("stacks")
-        write_stacks(log)
+        self._board.give_order(attempt=self.attempt, wants_stacks=True)
+        logs = [self._paths.stacks(node) for node in range(self._plan.num_nodes)]
+        write_stacks(logs[0])
+        # The others find the processes as they are only while these run here.
+        deadline = time.monotonic() + _STACKS_DEADLINE_S
+        while not all(log.exists() for log in logs) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        where = ", ".join(shown(log) for log in logs)
         return Ending(
-            f"no progress for {stalled_s:.0f} s; the stacks of all processes are in {shown(log)}",
-            1,
+            f"no progress for {stalled_s:.0f} s; the stacks of all processes are in {where}", 1
         )
 
     def _settle(self, signals: list[int]) -> None:

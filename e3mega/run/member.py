@@ -13,6 +13,7 @@ from e3mega.run.node_jobs import NodeJobs
 from e3mega.run.servers import ServerCare
 from e3mega.run.station import POLL_S, Station
 from e3mega.run.tail import MetricsTail
+from e3mega.run.watchdog import write_stacks
 
 _LAST_S = 2.0
 """By how much the others leave after node 0, whose status is the run's."""
@@ -26,6 +27,8 @@ class Member:
         self._station = station
         self._jobs = jobs
         self._attempt = -1
+        self._paths = paths
+        self._has_stacks = False
         self._events = MetricsWriter(paths.metrics(f"supervisor_{station.node}"))
         self._care = ServerCare(plan, paths, jobs, self._events)
         self._tail = MetricsTail(paths.metrics("loop"))
@@ -44,6 +47,9 @@ class Member:
                 return Ending(f"stopped by {signal.Signals(hard[0]).name}", end_by_signal(hard[0]))
             if parent_is_gone(self._station.parent):
                 return Ending("stopped because its command was killed", 1)
+            if order.wants_stacks and not self._has_stacks:
+                self._has_stacks = True
+                write_stacks(self._paths.stacks(self._station.node))
             self._obey(order.attempt)
             for event in self._tail.new_events():
                 self._care.observe(event)

@@ -146,7 +146,7 @@ def test_a_run_that_stands_still_ends_with_the_stacks_of_its_processes(started: 
     command = started.run(planned(STEADY, progress_deadline_s=4.0))
     lines = finish(command)
     assert "no progress for" in lines[-1]
-    stacks = started.paths.log("stacks").read_text()
+    stacks = started.paths.stacks(0).read_text()
     # py-spy may not be allowed to look; then it says so for each process.
     assert stacks.count("=== ") >= 3
     assert "<module>" in stacks or "no stack" in stacks

@@ -106,6 +106,16 @@ def test_a_node_that_falls_silent_ends_the_run(started: Started) -> None:
     assert processes_of(started.run_dir) == []
 
 
+def test_a_run_that_stands_still_has_the_stacks_of_both_nodes(started: Started) -> None:
+    two_nodes(started, dict(STEADY), progress_deadline_s=4.0)
+    head, member = started.node(0), started.node(1)
+    line = finish(head)[-1]
+    finish(member)
+    assert "no progress for" in line and "stacks_0.log, " in line and "stacks_1.log" in line
+    for node, jobs in ((0, 3), (1, 1)):
+        assert started.paths.stacks(node).read_text().count("=== ") >= jobs
+
+
 def test_nodes_whose_node_0_is_killed_do_not_stay(started: Started) -> None:
     two_nodes(started, dict(STEADY), heartbeat_deadline_s=2.0)
     head, member = started.node(0), started.node(1)

@@ -158,10 +158,10 @@ def test_a_signal_that_a_scheduler_sends_to_all_ends_no_grading(tmp_path: Path) 
     async def check() -> Grade:
         async with GradingPool(limits(tmp_path)) as pool:
             await pool.grade("x", "x")
-            for worker in psutil.Process().children():
-                if "grading_worker" in str(worker.cmdline()):
-                    for number in (signal.SIGUSR1, signal.SIGTERM):
-                        worker.send_signal(number)
+            found = psutil.Process().children()
+            for worker in (p for p in found if "grading_worker" in str(p.cmdline())):
+                worker.send_signal(signal.SIGUSR1)
+                worker.send_signal(signal.SIGTERM)
             return await pool.grade("x", "x")
 
     assert asyncio.run(check()) == Grade(1.0, Failure.NONE)
