@@ -17,7 +17,7 @@ from tests.cluster.local_slurm import LocalSlurm
 from tests.unit.run.fake_runs import WAITS, attempts_of
 from tests.unit.run.fault_runs import Started, created, marks, on_node_1, planned, two_nodes
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SITE = 'kind: slurm\nexecutor: {account: lab, partition: batch, time: "00:30:00"}\n'
 REQUEUE = f"{SITE}chain: {{kind: requeue, jobs: 3}}\n"
