@@ -99,6 +99,9 @@ def new_axes(x_label: str, y_label: str) -> Axes:
 def panel(title: str, axes: Axes) -> Panel:
     """The finished panel: SVG with theme colours, text kept as text, no fixed size."""
     axes.yaxis.set_label_coords(-0.135, 0.5)
+    if len(axes.get_ylabel()) > 40:
+        # A longer one would be cut at the panel's edges.
+        axes.yaxis.label.set_fontsize(8)
     ticks = axes.yaxis.get_major_formatter().format_ticks(list(axes.get_yticks()))
     if max(map(len, ticks), default=0) > 4:
         # Longer numbers would run into the axis' label.

@@ -36,9 +36,9 @@ document.getElementById("page").addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of recorded small runs with the paper's points."""
+    """The page of recorded small runs and measurements of models, with the paper's points."""
     folder = tmp_path_factory.mktemp("pages")
-    names = ("grpo", "masked", "curriculum")
+    names = ("grpo", "masked", "curriculum", "asymmetry-base")
     return write_report([recorded(name, folder) for name in names], with_paper=True)
 
 

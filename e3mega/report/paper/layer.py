@@ -24,8 +24,11 @@ def draw_reference(axes: Axes, lines: Sequence[ReferenceLine], *, has_own_height
     if not lines:
         return
     if not has_own_height:
-        highest = max(value for line in lines for value in line.y)
-        axes.set_ylim(top=max(axes.get_ylim()[1], 1.18 * highest))
+        values = [value for line in lines for value in line.y]
+        low, high = axes.get_ylim()
+        # Only logarithms go below 0; a share's axis begins there.
+        low = min(low, 1.1 * min(values)) if min(values) < 0 else low
+        axes.set_ylim(low, max(high, 1.18 * max(values)))
     top = axes.twiny()
     layer = top.twinx() if has_own_height else top
     xs = [x for line in lines for x in line.x]

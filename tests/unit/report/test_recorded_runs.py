@@ -18,12 +18,13 @@ from e3mega.report.page import write_report
 from e3mega.report.paper.held_out import AT_BUDGET, BEYOND, held_out_steps
 from e3mega.report.paper.rollout_facts import facts_of
 from e3mega.report.paper.rows import paper_rows
-from e3mega.report.runs import Run, cohorts_of, number, read_run
+from e3mega.report.runs import Run, cohorts_of, number, numbers, read_run
 from e3mega.rollout.rows import read_groups, read_texts
 from tests.data.recorded_runs import FOLDER, recorded
 
 RUNS_OF: dict[str, tuple[str, ...]] = {
     "paper-10": ("quickstart", "grpo", "masked"),
+    "paper-3": ("asymmetry-base", "asymmetry-grpo"),
     "paper-4": ("grpo", "short"),
     "paper-5": ("grpo", "masked"),
     "paper-6": ("grpo", "masked"),
@@ -32,10 +33,12 @@ RUNS_OF: dict[str, tuple[str, ...]] = {
     "paper-9a": ("grpo", "curriculum"),
     "paper-9b": ("curriculum",),
     "paper-13": ("grpo", "short"),
+    "paper-14": ("asymmetry-base", "asymmetry-grpo"),
+    "paper-15": ("grpo", "masked"),
     "paper-16": ("curriculum", "grpo"),
     "paper-table-1": ("grpo", "masked"),
 }
-PANELS = {"paper-4": 3, "paper-5": 4, "paper-9b": 4}
+PANELS = {"paper-4": 3, "paper-5": 4, "paper-9b": 4, "paper-14": 3, "paper-15": 2, "paper-3": 2}
 """Panels that a figure must have where a missing one would not be noticed otherwise."""
 
 
@@ -61,7 +64,7 @@ def test_a_figure_is_drawn_from_real_runs(
     runs: dict[str, Run], name: str, with_paper: bool
 ) -> None:
     drawing = drawn(runs, name, with_paper=with_paper)
-    wanted = PANELS.get(name, 1)
+    wanted = PANELS.get(name, 1) + (with_paper and name == "paper-3")
     assert len(drawing.panels) >= wanted, [panel.title for panel in drawing.panels]
     assert drawing.table.rows
     words = drawing.table.csv()
@@ -106,6 +109,19 @@ def test_a_stage_begins_where_the_one_before_ended(runs: dict[str, Run]) -> None
     values = {point.budget: point.accuracy for point in points_of(ended)}
     assert number(easy[-1], AT_BUDGET) == values[64]
     assert number(hard[0], AT_BUDGET) == values[stages["hard"].budget_tokens]
+
+
+def test_the_context_of_attempts_has_its_three_quantities(runs: dict[str, Run]) -> None:
+    for name in RUNS_OF["paper-14"]:
+        (event,) = runs[name].of("attempt_logprobs")
+        attempts = numbers(event, "attempt")
+        assert attempts[:2] == [2, 3]
+        for field in ("context", "progress", "repeat"):
+            values = numbers(event, field)
+            assert len(values) == len(attempts) and np.isfinite(values).all()
+    rows = drawn(runs, "paper-14").table.rows
+    events = [event for name in RUNS_OF["paper-14"] for event in runs[name].of("attempt_logprobs")]
+    assert len(rows) == sum(len(numbers(event, "attempt")) for event in events)
 
 
 def test_attempts_are_counted_over_all_measurements(runs: dict[str, Run]) -> None:
