@@ -1,6 +1,6 @@
 """Trains small runs and keeps what the report reads of them: ``python -m`` this, NAME...
 
-Without names everything is made, in order: about 40 minutes on two cores. Work is done in
+Without names everything is made, in order: about 30 minutes on two cores. Work is done in
 ``runs/recorded``; a run that is finished there is not trained again. What is kept goes to
 ``tests/data/recorded``, under 5 MB in all: events, a few rounds of rollouts without their
 log-probabilities, the seed, and what measuring commands wrote. ``recorded_runs`` gives it back.
@@ -26,12 +26,7 @@ ROOT = Path(__file__).parents[2]
 WORK = ROOT / "runs" / "recorded"
 ROUNDS, GROUPS = 4, 32
 """Rounds of a stage that are kept, spread evenly, and groups of each of them."""
-BASES = {
-    **dict.fromkeys(("grpo", "masked", "short", "curriculum"), "countdown-base"),
-    "multiplication": "multiplication-base",
-    "multiplication-verified": "multiplication-verified-base",
-    "multiplication-verified-masked": "multiplication-verified-base",
-}
+BASES = dict.fromkeys(("grpo", "masked", "short", "curriculum"), "countdown-base")
 """The run whose export each run starts from; a base is trained and not kept."""
 RUNS = ("quickstart", *BASES)
 MODELS = ("countdown-base", "grpo")
