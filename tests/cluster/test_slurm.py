@@ -184,9 +184,9 @@ def test_a_chain_of_jobs_survives_a_limit_that_is_too_short(
     site.write_text(
         'kind: slurm\nexecutor: {account: lab, partition: batch, time: "00:02:00"}\n'
         "cluster: {learner_nodes: 2, leave_deadline_s: 40}\n"
-        "chain: {kind: dependent, jobs: 5}\n"
+        "chain: {kind: dependent, jobs: 8}\n"
     )
-    more = ("curriculum.stages.easy.exit.steps=100", "curriculum.stages.hard.exit.steps=1")
+    more = ("curriculum.stages.easy.exit.steps=80", "curriculum.stages.hard.exit.steps=1")
     words = ("launch", "quickstart-small", "--on", str(site), "--run-dir", str(run_dir))
     e3mega(*words, *with_settings(*more), "--apply", environment=slurm.environment)
     wait_for(lambda: is_finished(run_dir), run_dir, seconds=600)
