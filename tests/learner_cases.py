@@ -27,7 +27,7 @@ from e3mega.spec.schema.layout import LayoutOptions, LearnerLayout
 from e3mega.spec.schema.optimizer import LearningRateSchedule, OptimizerOptions
 from e3mega.spec.schema.rollout import RolloutOptions
 from e3mega.spec.schema.run import CheckpointOptions, LoggingOptions
-from e3mega.tasks.countdown import CountdownOptions
+from e3mega.tasks.countdown.options import CountdownOptions
 from e3mega.tasks.failure import Failure
 from e3mega.tasks.interface import Marks, Prompt
 

@@ -30,7 +30,7 @@ def pairs() -> list[tuple[str, str]]:
 
 async def measure(num_workers: int, num_answers: int) -> None:
     """Print answers a second and the seconds of single answers, workers started before."""
-    limits = GradingLimits("e3mega.tasks.math_grader", num_workers, 5.0, 2 << 30)
+    limits = GradingLimits("e3mega.tasks.math.grader", num_workers, 5.0, 2 << 30)
     async with GradingPool(limits) as pool:
         await asyncio.gather(*(pool.grade('["1"]', "1") for _ in range(num_workers)))
         turn = asyncio.Semaphore(num_workers)

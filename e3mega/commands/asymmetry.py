@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from e3mega.evaluate.asymmetry import Rate
-    from e3mega.run.asymmetry import AsymmetryOrder, Measured
+    from e3mega.run.measuring.asymmetry import AsymmetryOrder, Measured
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from e3mega.plan.paths import GradePaths
-    from e3mega.run.asymmetry import measure
+    from e3mega.run.measuring.asymmetry import measure
 
     measured = measure(_order(options))
     console = Console()
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _order(options: argparse.Namespace) -> "AsymmetryOrder":
-    from e3mega.run.asymmetry import AsymmetryOrder
+    from e3mega.run.measuring.asymmetry import AsymmetryOrder
     from e3mega.spec.schema.layout import Device, GenerationLayout
     from e3mega.spec.task_file import named_task
 

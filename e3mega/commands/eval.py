@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 HELP = "measure models over token budgets and compare them"
 
 if TYPE_CHECKING:
-    from e3mega.run.evaluation import EvaluationOrder
+    from e3mega.run.measuring.evaluation import EvaluationOrder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     from e3mega.report.evaluated import evaluation_table
     from e3mega.report.page import write_report
     from e3mega.report.runs import read_run
-    from e3mega.run.evaluation import evaluate_models
+    from e3mega.run.measuring.evaluation import evaluate_models
 
     console = Console()
     done = evaluate_models(_order(options))
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _order(options: argparse.Namespace) -> "EvaluationOrder":
     from e3mega.evaluate.benchmark import Protocol
-    from e3mega.run.evaluation import EvaluationOrder
+    from e3mega.run.measuring.evaluation import EvaluationOrder
     from e3mega.spec.schema.generation import GenerationOptions
     from e3mega.spec.schema.layout import Device, GenerationLayout
     from e3mega.spec.task_file import named_task

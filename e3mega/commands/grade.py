@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 HELP = "record a model's pass rate on each problem, and split the data by it"
 
 if TYPE_CHECKING:
-    from e3mega.run.grade import GradeOrder
+    from e3mega.run.measuring.grade import GradeOrder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status."""
     from e3mega.plan.paths import GradePaths
-    from e3mega.run.grade import grade
+    from e3mega.run.measuring.grade import grade
 
     summary = grade(_order(options))
     parts = ", ".join(f"{name} {count}" for name, count in summary.num_problems.items())
@@ -53,8 +53,8 @@ def run(options: argparse.Namespace) -> int:
 def _order(options: argparse.Namespace) -> "GradeOrder":
     from e3mega.evaluate.difficulty import Thresholds
     from e3mega.evaluate.grading import Sampling
-    from e3mega.run.grade import TRAIN, GradeOrder
-    from e3mega.run.tier import VERSION
+    from e3mega.run.measuring.grade import TRAIN, GradeOrder
+    from e3mega.run.measuring.tier import VERSION
     from e3mega.spec.schema.generation import GenerationOptions
     from e3mega.spec.schema.layout import Device, GenerationLayout
     from e3mega.spec.task_file import named_task

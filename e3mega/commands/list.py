@@ -21,8 +21,8 @@ def run(options: argparse.Namespace) -> int:
 
     from e3mega.errors import RecordError
     from e3mega.plan.paths import RunPaths, default_run_root
-    from e3mega.run.progress import Progress
-    from e3mega.run.status import read_status, state_words
+    from e3mega.run.views.progress import Progress
+    from e3mega.run.views.status import read_status, state_words
 
     root: Path = options.root or default_run_root()
     table = Table(box=None, padding=(0, 2, 0, 0))

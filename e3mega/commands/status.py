@@ -16,7 +16,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status."""
     from rich.console import Console
 
-    from e3mega.run.status import PATIENCE_S, read_status, status_view
+    from e3mega.run.views.status import PATIENCE_S, read_status, status_view
 
     Console().print(status_view(read_status(run_dir_of(options), patience_s=PATIENCE_S)))
     return 0

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     from e3mega.errors import E3Error
     from e3mega.rollout.whole_file import write_whole
     from e3mega.run.folder import shown
-    from e3mega.run.status import read_status, state_words
+    from e3mega.run.views.status import read_status, state_words
 
     run_dir = run_dir_of(options)
     status = read_status(run_dir)

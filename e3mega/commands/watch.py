@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    from e3mega.run.status import PATIENCE_S, read_status, status_view
+    from e3mega.run.views.status import PATIENCE_S, read_status, status_view
 
     run_dir = run_dir_of(options)
     status = read_status(run_dir, patience_s=PATIENCE_S)

@@ -9,7 +9,7 @@ from e3mega.metrics import read_metrics
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan
 from e3mega.run.folder import shown
-from e3mega.run.summary import accuracy_table
+from e3mega.run.views.summary import accuracy_table
 
 
 @dataclass(frozen=True, slots=True)

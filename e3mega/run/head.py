@@ -13,17 +13,17 @@ from e3mega.plan.planfile import LEFT_STATUS, JobPlan, Plan, Role
 from e3mega.run.attempts import begin_attempt, end_attempt
 from e3mega.run.board import Board, JobReport
 from e3mega.run.causes import context_lines
-from e3mega.run.display import Display
 from e3mega.run.ending import Ending
 from e3mega.run.folder import disk_warning, shown
 from e3mega.run.guard import end_by_signal, parent_is_gone
 from e3mega.run.node_jobs import NodeJobs
-from e3mega.run.progress import Progress
 from e3mega.run.readiness import StartingServers
 from e3mega.run.servers import ServerCare
 from e3mega.run.station import POLL_S, Station
-from e3mega.run.tail import MetricsTail
 from e3mega.run.verdict import Verdict, judge
+from e3mega.run.views.display import Display
+from e3mega.run.views.progress import Progress
+from e3mega.run.views.tail import MetricsTail
 from e3mega.run.watchdog import Watchdog, write_stacks
 
 _TIME_ENDS = "left at a checkpoint: its time on the machine ends"

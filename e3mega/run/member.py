@@ -12,7 +12,7 @@ from e3mega.run.guard import end_by_signal, parent_is_gone
 from e3mega.run.node_jobs import NodeJobs
 from e3mega.run.servers import ServerCare
 from e3mega.run.station import POLL_S, Station
-from e3mega.run.tail import MetricsTail
+from e3mega.run.views.tail import MetricsTail
 from e3mega.run.watchdog import write_stacks
 
 _LAST_S = 2.0

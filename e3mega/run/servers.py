@@ -7,7 +7,7 @@ from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan, Role
 from e3mega.run.board import JobReport
 from e3mega.run.node_jobs import NodeJobs
-from e3mega.run.progress import Event
+from e3mega.run.views.progress import Event
 
 
 class ServerCare:

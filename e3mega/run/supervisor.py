@@ -18,7 +18,6 @@ from e3mega.errors import E3Error
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan, read_plan
 from e3mega.run.attempts import begin_attempt, end_attempt
-from e3mega.run.display import open_display
 from e3mega.run.ending import Ending, complain, conclude
 from e3mega.run.folder import clear_leftovers, remove_shared_memory, unwritable
 from e3mega.run.head import Head
@@ -29,6 +28,7 @@ from e3mega.run.processes import adopt_orphans, kill_descendants
 from e3mega.run.provenance import write_node_facts, write_run_facts
 from e3mega.run.segments import note_segments
 from e3mega.run.station import Station
+from e3mega.run.views.display import open_display
 
 
 @dataclass(frozen=True, slots=True)

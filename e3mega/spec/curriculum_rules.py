@@ -16,9 +16,9 @@ from e3mega.curriculum.options import (
 )
 from e3mega.spec.findings import Finding
 from e3mega.spec.stage_view import CONTEXT, Rule, StageView, ascends
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_text import CountdownTextOptions
-from e3mega.tasks.multiplication import MultiplicationOptions
+from e3mega.tasks.countdown.options import CountdownOptions
+from e3mega.tasks.countdown.text import CountdownTextOptions
+from e3mega.tasks.multiplication.options import MultiplicationOptions
 from e3mega.tasks.sizes import max_prompt_tokens
 
 _WITH_TRACES = CountdownOptions, CountdownTextOptions, MultiplicationOptions

@@ -6,10 +6,10 @@ from pathlib import Path
 from e3mega.families.folder_digest import folder_digest
 from e3mega.spec.origins import Key
 from e3mega.spec.schema.run import RunOptions
-from e3mega.tasks.math import MathOptions
-from e3mega.tasks.math_layouts import LAYOUTS
+from e3mega.tasks.math.layouts import LAYOUTS
+from e3mega.tasks.math.options import MathOptions
 from e3mega.tasks.options import TaskOptions
-from e3mega.tasks.own import OwnOptions
+from e3mega.tasks.own.options import OwnOptions
 from e3mega.tasks.pinned import data_sha256
 from e3mega.tasks.text_options import TextOptions
 

@@ -29,7 +29,7 @@ class Grade:
 
 @dataclass(frozen=True, slots=True)
 class GradingLimits:
-    """What one answer may cost. Example: ``GradingLimits("e3mega.tasks.math_grader", 2, ...)``."""
+    """What one answer may cost. Example: ``GradingLimits("e3mega.tasks.math.grader", 2, ...)``."""
 
     grader: str
     """Module with ``grade(truth: str, answer: str) -> tuple[float, str]``, or a Python file."""

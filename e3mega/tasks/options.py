@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_text import CountdownTextOptions
-from e3mega.tasks.math import MathOptions
-from e3mega.tasks.multiplication import MultiplicationOptions
-from e3mega.tasks.own import OwnOptions
+from e3mega.tasks.countdown.options import CountdownOptions
+from e3mega.tasks.countdown.text import CountdownTextOptions
+from e3mega.tasks.math.options import MathOptions
+from e3mega.tasks.multiplication.options import MultiplicationOptions
+from e3mega.tasks.own.options import OwnOptions
 
 TaskOptions = Annotated[
     CountdownOptions | CountdownTextOptions | MultiplicationOptions | MathOptions | OwnOptions,

@@ -1,17 +1,18 @@
 """Tells the planner the sizes of a task from its options alone, without numpy or data."""
 
-from e3mega.tasks import countdown_prompts, multiplication_prompts
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_language import (
+from e3mega.tasks.countdown import prompts as countdown_prompts
+from e3mega.tasks.countdown.language import (
     num_attempt_tokens,
     num_prompt_tokens,
     vocabulary,
 )
-from e3mega.tasks.countdown_problems import all_problems
-from e3mega.tasks.countdown_text import CountdownTextOptions
-from e3mega.tasks.multiplication import MultiplicationOptions
+from e3mega.tasks.countdown.options import CountdownOptions
+from e3mega.tasks.countdown.problems import all_problems
+from e3mega.tasks.countdown.text import CountdownTextOptions
+from e3mega.tasks.multiplication import prompts as multiplication_prompts
+from e3mega.tasks.multiplication.options import MultiplicationOptions
 from e3mega.tasks.options import TaskOptions
-from e3mega.tasks.own_tokenizer import own_vocabulary
+from e3mega.tasks.own.tokenizer import own_vocabulary
 
 
 def max_prompt_tokens(options: TaskOptions) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from e3mega.launch.record import LaunchRecord, read_record, write_record
-from e3mega.run.status import read_status
+from e3mega.run.views.status import read_status
 from tests.cluster.local_slurm import LocalSlurm
 from tests.unit.run.fake_runs import WAITS, attempts_of
 from tests.unit.run.fault_runs import Started, created, marks, on_node_1, planned, two_nodes

@@ -16,7 +16,7 @@ from e3mega.rollout.records import (
     VersionSpan,
 )
 from e3mega.spec.resolve import find_spec, resolve_spec
-from e3mega.tasks.countdown_task import CountdownTask
+from e3mega.tasks.countdown.task import CountdownTask
 from e3mega.tasks.interface import Task
 
 ROUNDS = (0, 20, 39)

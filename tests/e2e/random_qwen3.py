@@ -6,8 +6,8 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from e3mega.spec.task_file import named_task
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_task import CountdownTask
+from e3mega.tasks.countdown.options import CountdownOptions
+from e3mega.tasks.countdown.task import CountdownTask
 
 
 def write_model(folder: Path, *, seed: int, end: int, **config: float) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from e3mega.generation.model_folder import read_model_folder
 from e3mega.plan.planfile import read_plan
 from e3mega.rollout.records import Completion, GroupRequest
-from e3mega.run.tier import VERSION, TierOrder, open_tier
+from e3mega.run.measuring.tier import VERSION, TierOrder, open_tier
 from e3mega.spec.schema.generation import GenerationOptions, ServerStart
 from e3mega.spec.schema.layout import GenerationLayout
 from e3mega.tasks.catalog import build_task

@@ -14,7 +14,7 @@ from e3mega.errors import TierError
 from e3mega.generation.model_folder import read_model_folder
 from e3mega.plan.paths import RunPaths
 from e3mega.rollout.records import FinishReason, GroupRequest
-from e3mega.run.tier import VERSION, TierOrder, open_tier
+from e3mega.run.measuring.tier import VERSION, TierOrder, open_tier
 from e3mega.spec.schema.generation import GenerationOptions
 from e3mega.spec.schema.layout import GenerationLayout
 from e3mega.tasks.interface import Prompt

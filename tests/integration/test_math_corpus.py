@@ -11,10 +11,10 @@ from pathlib import Path
 
 from e3mega.tasks.failure import Failure
 from e3mega.tasks.grading_pool import Grade, GradingLimits, GradingPool
-from e3mega.tasks.math_answers import find_answer
+from e3mega.tasks.math.answers import find_answer
 
 CORPUS = Path(__file__).parents[1] / "data" / "math_answers"
-GRADER = "e3mega.tasks.math_grader"
+GRADER = "e3mega.tasks.math.grader"
 MEMORY = 2 << 30
 HOSTILE_LIMIT_S = 1.0
 

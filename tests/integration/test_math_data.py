@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerFast
 from e3mega.errors import E3Error
 from e3mega.tasks.catalog import build_task
 from e3mega.tasks.failure import Failure
-from e3mega.tasks.load_math import load
-from e3mega.tasks.math import MathOptions
-from e3mega.tasks.math_layouts import LayoutName
-from e3mega.tasks.math_source import load_problems
+from e3mega.tasks.math.layouts import LayoutName
+from e3mega.tasks.math.load import load
+from e3mega.tasks.math.options import MathOptions
+from e3mega.tasks.math.source import load_problems
 from e3mega.tasks.text_tokenizer import TextTokenizer
 from tests.text_tokenizers import write_byte_level
 

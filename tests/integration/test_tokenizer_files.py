@@ -4,8 +4,8 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_task import CountdownTask
+from e3mega.tasks.countdown.options import CountdownOptions
+from e3mega.tasks.countdown.task import CountdownTask
 
 
 def test_transformers_loads_the_tokenizer(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from e3mega.loop.state import LoopState, state_to_json
 from e3mega.loop.wiring import first_state
 from e3mega.metrics import MetricsWriter, read_metrics
 from e3mega.plan.paths import MANIFEST, RunPaths
-from e3mega.run.display import event_line
+from e3mega.run.views.display import event_line
 from tests.checkpoint_cases import write_checkpoint
 
 

@@ -6,8 +6,8 @@ import pytest
 from e3mega.evaluate.asymmetry import TriedTrace, attempt_counts, measure_asymmetry
 from e3mega.evaluate.chained import cut_behind
 from e3mega.evaluate.pk_model import fit_pk
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_task import CountdownTask
+from e3mega.tasks.countdown.options import CountdownOptions
+from e3mega.tasks.countdown.task import CountdownTask
 from e3mega.tasks.interface import Attempt
 
 

@@ -12,8 +12,8 @@ from e3mega.evaluate.attempt_context import attempt_contexts
 from e3mega.evaluate.sampling import Source
 from e3mega.evaluate.store import CompletionStore
 from e3mega.rollout.records import Completion, FinishReason, Group, GroupRequest, Rollout
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_task import CountdownTask
+from e3mega.tasks.countdown.options import CountdownOptions
+from e3mega.tasks.countdown.task import CountdownTask
 from tests.fakes import FakeServer
 
 TASK = CountdownTask(CountdownOptions(kind="countdown"), 1)

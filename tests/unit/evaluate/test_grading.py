@@ -11,8 +11,8 @@ from e3mega.evaluate.difficulty import Thresholds, by_quantiles, by_thresholds
 from e3mega.evaluate.grade_journal import GradedProblem, GradeJournal
 from e3mega.evaluate.grading import Sampling, ToGrade, grade_problems
 from e3mega.rollout.records import Completion, GroupRequest
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_task import CountdownTask
+from e3mega.tasks.countdown.options import CountdownOptions
+from e3mega.tasks.countdown.task import CountdownTask
 from tests.fakes import FakeServer
 
 TASK = CountdownTask(CountdownOptions(kind="countdown"), 1)

@@ -19,7 +19,7 @@ from e3mega.plan.planfile import Plan
 from e3mega.rollout.batch_file import read_batch
 from e3mega.rollout.records import Command, CommandKind, Reply
 from e3mega.spec.resolve import find_spec, resolve_spec
-from e3mega.tasks.countdown_task import CountdownTask
+from e3mega.tasks.countdown.task import CountdownTask
 from tests.fakes import FakeLearner, FakeServer, Killed, newest_state
 
 SPEC = find_spec("quickstart-small")

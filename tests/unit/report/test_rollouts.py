@@ -5,8 +5,8 @@ from collections import Counter
 from e3mega.report.cards import Outcome, Verdict
 from e3mega.report.rollouts import Found, choose, outcome_of, pieces_of
 from e3mega.rollout.records import Completion, FinishReason, GroupRequest, Purpose, Rollout
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_task import CountdownTask
+from e3mega.tasks.countdown.options import CountdownOptions
+from e3mega.tasks.countdown.task import CountdownTask
 from e3mega.tasks.interface import Prompt
 
 TASK = CountdownTask(CountdownOptions(kind="countdown"), 1)

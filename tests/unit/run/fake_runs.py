@@ -21,7 +21,7 @@ from e3mega.spec.schema.layout import LayoutOptions, LearnerLayout
 from e3mega.spec.schema.optimizer import OptimizerOptions
 from e3mega.spec.schema.rollout import RolloutOptions
 from e3mega.spec.schema.run import CheckpointOptions, LoggingOptions
-from e3mega.tasks.countdown import CountdownOptions
+from e3mega.tasks.countdown.options import CountdownOptions
 
 STARTS = "import os, pathlib, signal, subprocess, sys, time\nrun_dir = pathlib.Path(sys.argv[1])\n"
 """First lines of every fake job."""

@@ -8,7 +8,7 @@ import pytest
 from e3mega.evaluate.sampling import NoServer, NotCachedError, Source
 from e3mega.evaluate.store import CompletionStore
 from e3mega.rollout.records import Completion, GroupRequest
-from e3mega.run.asymmetry import AsymmetryOrder, Measured, measure_with
+from e3mega.run.measuring.asymmetry import AsymmetryOrder, Measured, measure_with
 from e3mega.spec.schema.layout import GenerationLayout
 from e3mega.spec.task_file import named_task
 from e3mega.tasks.catalog import build_task

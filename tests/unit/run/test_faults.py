@@ -16,7 +16,7 @@ from e3mega.plan.paths import RunPaths
 from e3mega.rollout.whole_file import write_whole
 from e3mega.run.board import Board, NodeReport, read_report
 from e3mega.run.local import start_run
-from e3mega.run.status import read_status, state_words
+from e3mega.run.views.status import read_status, state_words
 from e3mega.run.watchdog import Watchdog
 from tests.unit.run.fake_runs import (
     LEAVES,

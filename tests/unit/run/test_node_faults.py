@@ -11,7 +11,7 @@ from e3mega.plan.paths import RunPaths
 from e3mega.run.attempts import begin_attempt, end_attempt
 from e3mega.run.begin_behind import note_source
 from e3mega.run.local import start_run
-from e3mega.run.status import read_status
+from e3mega.run.views.status import read_status
 from tests.unit.run.fake_runs import STEADY, WAITS, attempts_of, finish, processes_of, wait_for
 from tests.unit.run.fault_runs import (
     DIES,

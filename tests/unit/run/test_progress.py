@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from e3mega.run.display import PlainDisplay, render, stage_line
-from e3mega.run.progress import Event, Progress, duration
-from e3mega.run.summary import accuracy_table
-from e3mega.run.tail import MetricsTail
+from e3mega.run.views.display import PlainDisplay, render, stage_line
+from e3mega.run.views.progress import Event, Progress, duration
+from e3mega.run.views.summary import accuracy_table
+from e3mega.run.views.tail import MetricsTail
 from tests.unit.run.fake_runs import STEADY, fake_plan
 
 

@@ -8,7 +8,7 @@ import pytest
 from e3mega.evaluate.sampling import NoServer, NotCachedError, Source
 from e3mega.evaluate.store import CompletionStore
 from e3mega.rollout.records import GroupRequest
-from e3mega.run.sampling_progress import SamplingProgress
+from e3mega.run.measuring.sampling_progress import SamplingProgress
 from e3mega.spec.task_file import named_task
 from e3mega.tasks.catalog import build_task
 from tests.fakes import FakeServer

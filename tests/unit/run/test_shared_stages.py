@@ -24,7 +24,7 @@ from e3mega.report.runs import read_run
 from e3mega.rollout.ledger import Ledger
 from e3mega.rollout.shared import read_shared
 from e3mega.run.creation import create_folder
-from e3mega.run.progress import Progress
+from e3mega.run.views.progress import Progress
 from tests.checkpoint_cases import manifest_of
 from tests.unit.loop.test_controller import batches, events, make_jobs, run, small_plan
 

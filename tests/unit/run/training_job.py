@@ -22,7 +22,7 @@ from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import LEFT_STATUS, Plan, read_plan
 from e3mega.rollout.records import Command, CommandKind, Completion, GroupRequest, Reply
-from e3mega.tasks.countdown_task import CountdownTask
+from e3mega.tasks.countdown.task import CountdownTask
 from tests.fakes import FakeLearner, FakeServer
 
 HALT_AFTER = 61

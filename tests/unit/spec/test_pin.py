@@ -10,7 +10,7 @@ from e3mega.errors import CheckpointError, E3Error
 from e3mega.families.folder_digest import folder_digest
 from e3mega.spec.pin import pinned_text, pins
 from e3mega.spec.resolve import resolve_spec
-from e3mega.tasks.multiplication import MultiplicationOptions
+from e3mega.tasks.multiplication.options import MultiplicationOptions
 from e3mega.tasks.pinned import check_pin, data_sha256
 from e3mega.weights.load import check_digest
 

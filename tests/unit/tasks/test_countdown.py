@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from e3mega.errors import E3Error
-from e3mega.tasks.countdown import CountdownOptions, Half
-from e3mega.tasks.countdown_problems import all_problems
-from e3mega.tasks.countdown_split import split_problems
-from e3mega.tasks.countdown_task import CountdownTask
+from e3mega.tasks.countdown.options import CountdownOptions, Half
+from e3mega.tasks.countdown.problems import all_problems
+from e3mega.tasks.countdown.split import split_problems
+from e3mega.tasks.countdown.task import CountdownTask
 from e3mega.tasks.interface import Prompt, Task
 from e3mega.tasks.sizes import (
     max_prompt_tokens,

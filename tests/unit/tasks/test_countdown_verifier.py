@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_language import vocabulary
-from e3mega.tasks.countdown_task import CountdownTask
-from e3mega.tasks.countdown_verifier import is_answer_right
+from e3mega.tasks.countdown.language import vocabulary
+from e3mega.tasks.countdown.options import CountdownOptions
+from e3mega.tasks.countdown.task import CountdownTask
+from e3mega.tasks.countdown.verifier import is_answer_right
 from e3mega.tasks.failure import Failure
 from e3mega.tasks.interface import Marks, Prompt
 from e3mega.tasks.word_tokenizer import WordTokenizer

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from e3mega.tasks.failure import Failure
-from e3mega.tasks.math_answers import MAX_ANSWER_CHARACTERS, find_answer
+from e3mega.tasks.math.answers import MAX_ANSWER_CHARACTERS, find_answer
 
 RESPONSES = [
     (r"a</think> \boxed{7}", "7", Failure.NONE),

@@ -11,7 +11,7 @@ from e3mega.errors import E3Error
 from e3mega.spec.task_file import named_task
 from e3mega.tasks.catalog import build_task
 from e3mega.tasks.failure import Failure
-from e3mega.tasks.own import OwnOptions
+from e3mega.tasks.own.options import OwnOptions
 from e3mega.tasks.text_task import TextTask
 from e3mega.tasks.text_tokenizer import TextTokenizer
 from tests.text_tokenizers import write_byte_level

@@ -11,11 +11,11 @@ import pytest
 from e3mega.errors import E3Error
 from e3mega.tasks.arithmetic import exact_value
 from e3mega.tasks.catalog import build_task, provide_tokenizer
-from e3mega.tasks.countdown_language import read_problem
-from e3mega.tasks.countdown_text import CountdownTextOptions, Template
+from e3mega.tasks.countdown.language import read_problem
+from e3mega.tasks.countdown.text import CountdownTextOptions, Template
 from e3mega.tasks.failure import Failure
 from e3mega.tasks.interface import Marks, Prompt
-from e3mega.tasks.multiplication import MultiplicationOptions
+from e3mega.tasks.multiplication.options import MultiplicationOptions
 from e3mega.tasks.options import TaskOptions
 from e3mega.tasks.text_problems import ProblemSet, TextProblem, write_problems
 from e3mega.tasks.text_task import TextTask

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from e3mega.errors import E3Error
-from e3mega.tasks.countdown_prompts import words
-from e3mega.tasks.own_tokenizer import own_vocabulary, write_own_tokenizer
+from e3mega.tasks.countdown.prompts import words
+from e3mega.tasks.own.tokenizer import own_vocabulary, write_own_tokenizer
 from e3mega.tasks.text_tokenizer import TextTokenizer
 from tests.text_tokenizers import write_byte_level
 

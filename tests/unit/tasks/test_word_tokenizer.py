@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_task import CountdownTask
+from e3mega.tasks.countdown.options import CountdownOptions
+from e3mega.tasks.countdown.task import CountdownTask
 from e3mega.tasks.sizes import vocabulary_size
 from e3mega.tasks.word_tokenizer import WordTokenizer
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from e3mega.errors import E3Error
-from e3mega.tasks.countdown_text import Template
+from e3mega.tasks.countdown.text import Template
 from e3mega.tasks.failure import Failure
-from e3mega.tasks.math_answers import find_answer
-from e3mega.tasks.multiplication import MultiplicationOptions
-from e3mega.tasks.multiplication_prompts import ASK_FOR_CHECKS, BASE, HIT, MISS
+from e3mega.tasks.math.answers import find_answer
+from e3mega.tasks.multiplication.options import MultiplicationOptions
+from e3mega.tasks.multiplication.prompts import ASK_FOR_CHECKS, BASE, HIT, MISS
 from e3mega.tasks.text_form import Reading, TextAttempt, TraceText
 from e3mega.tasks.text_problems import ProblemSet, TextProblem
 

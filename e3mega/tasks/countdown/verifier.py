@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from e3mega.tasks.arithmetic import NotAnExpression, exact_value
-from e3mega.tasks.countdown_language import END, EQUALS, HIT, MISS, OPERATORS
-from e3mega.tasks.countdown_problems import apply
+from e3mega.tasks.countdown.language import END, EQUALS, HIT, MISS, OPERATORS
+from e3mega.tasks.countdown.problems import apply
 from e3mega.tasks.failure import Failure
 from e3mega.tasks.interface import Attempt, Marks
 from e3mega.tasks.word_tokenizer import WordTokenizer

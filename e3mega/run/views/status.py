@@ -14,10 +14,10 @@ from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import LEFT_STATUS, Plan, read_plan
 from e3mega.run.attempts import Attempt, read_attempts
 from e3mega.run.board import NodeReport, read_report
-from e3mega.run.display import event_line, render
 from e3mega.run.folder import shown
-from e3mega.run.ledger_view import ledger_table
-from e3mega.run.progress import Event, Progress, duration
+from e3mega.run.views.display import event_line, render
+from e3mega.run.views.ledger_view import ledger_table
+from e3mega.run.views.progress import Event, Progress, duration
 
 _NUM_EVENTS = 6
 PATIENCE_S = 3.0

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 
 from e3mega.tasks.failure import Failure
-from e3mega.tasks.math import MathOptions
-from e3mega.tasks.math_answers import find_answer
-from e3mega.tasks.math_source import load_problems
+from e3mega.tasks.math.answers import find_answer
+from e3mega.tasks.math.options import MathOptions
+from e3mega.tasks.math.source import load_problems
 from e3mega.tasks.text_form import Reading, TextAttempt, TraceText
 from e3mega.tasks.text_problems import ProblemSet
 
@@ -24,7 +24,7 @@ _AT_START = (
 class MathForm:
     """See ``text_form.TextForm``. A problem is JSON: its text and its answers."""
 
-    grader: str | None = "e3mega.tasks.math_grader"
+    grader: str | None = "e3mega.tasks.math.grader"
     answer_cue = "\n</think>\n\n\\boxed{"
     verdicts: tuple[str, ...] = ()
 

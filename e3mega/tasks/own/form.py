@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from e3mega.errors import E3Error
 from e3mega.tasks.failure import Failure
-from e3mega.tasks.own import OwnOptions
+from e3mega.tasks.own.options import OwnOptions
 from e3mega.tasks.text_form import Reading, TextAttempt, TraceText
 from e3mega.tasks.text_problems import ProblemSet, TextProblem
 

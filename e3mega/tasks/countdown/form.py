@@ -7,10 +7,10 @@ from itertools import pairwise
 import numpy as np
 
 from e3mega.errors import E3Error
-from e3mega.tasks.countdown_language import problem_text, read_problem
-from e3mega.tasks.countdown_prompts import BASE, HIT, MISS, SHORT
-from e3mega.tasks.countdown_text import CountdownTextOptions, Template
-from e3mega.tasks.countdown_verifier import is_expression_right, last_answer
+from e3mega.tasks.countdown.language import problem_text, read_problem
+from e3mega.tasks.countdown.prompts import BASE, HIT, MISS, SHORT
+from e3mega.tasks.countdown.text import CountdownTextOptions, Template
+from e3mega.tasks.countdown.verifier import is_expression_right, last_answer
 from e3mega.tasks.expressions import random_expression, steps_of, value_of
 from e3mega.tasks.failure import Failure
 from e3mega.tasks.text_form import Reading, TextAttempt, TraceText

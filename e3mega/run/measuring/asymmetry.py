@@ -20,9 +20,9 @@ from e3mega.generation.model_folder import ModelFolder
 from e3mega.plan.paths import GradePaths
 from e3mega.rollout.records import FinishReason, Group, GroupRequest
 from e3mega.rollout.whole_file import write_whole
-from e3mega.run.model_source import model_at
-from e3mega.run.sampling_progress import SamplingProgress
-from e3mega.run.tier import VERSION, TierOrder, open_tier
+from e3mega.run.measuring.model_source import model_at
+from e3mega.run.measuring.sampling_progress import SamplingProgress
+from e3mega.run.measuring.tier import VERSION, TierOrder, open_tier
 from e3mega.spec.schema.generation import GenerationOptions
 from e3mega.spec.schema.layout import GenerationLayout
 from e3mega.tasks.catalog import build_task

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from e3mega.metrics import Json
-from e3mega.run.progress import Event
+from e3mega.run.views.progress import Event
 
 _SLICES = ("all", "easy", "hard")
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from e3mega.tasks.countdown import CountdownOptions, Half
-from e3mega.tasks.countdown_problems import Problem, all_problems
+from e3mega.tasks.countdown.options import CountdownOptions, Half
+from e3mega.tasks.countdown.problems import Problem, all_problems
 
 
 @dataclass(frozen=True, slots=True)

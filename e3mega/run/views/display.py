@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from e3mega.run.progress import (
+from e3mega.run.views.progress import (
     Event,
     Progress,
     StageProgress,

@@ -6,8 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_language import (
+from e3mega.tasks.countdown.language import (
     END,
     GIVE_UP,
     HIT,
@@ -16,7 +15,8 @@ from e3mega.tasks.countdown_language import (
     attempt_text,
     steps_text,
 )
-from e3mega.tasks.countdown_problems import Attempt, Problem
+from e3mega.tasks.countdown.options import CountdownOptions
+from e3mega.tasks.countdown.problems import Attempt, Problem
 
 _BLOCK = 1024
 

@@ -19,9 +19,9 @@ from e3mega.evaluate.grading import Sampling, ToGrade, grade_problems
 from e3mega.generation.model_folder import ModelFolder
 from e3mega.plan.paths import GradePaths
 from e3mega.rollout.whole_file import write_whole
-from e3mega.run.grade_progress import GradeProgress
-from e3mega.run.model_source import model_at
-from e3mega.run.tier import TierOrder, open_tier
+from e3mega.run.measuring.grade_progress import GradeProgress
+from e3mega.run.measuring.model_source import model_at
+from e3mega.run.measuring.tier import TierOrder, open_tier
 from e3mega.spec.schema.generation import GenerationOptions
 from e3mega.spec.schema.layout import GenerationLayout
 from e3mega.tasks.catalog import build_task

@@ -3,7 +3,7 @@ r"""Mathematics with answers in ``\boxed{}``: where its problems come from and h
 from typing import Literal
 
 from e3mega.options import NonNegative, Sha256, TokenCount
-from e3mega.tasks.math_layouts import LayoutName
+from e3mega.tasks.math.layouts import LayoutName
 from e3mega.tasks.text_options import GradingOptions, TextOptions
 
 

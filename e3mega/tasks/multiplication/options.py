@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from e3mega.options import Fraction, NonNegative, Positive
-from e3mega.tasks.countdown_text import Template
+from e3mega.tasks.countdown.text import Template
 from e3mega.tasks.text_options import TextOptions
 
 

@@ -17,9 +17,9 @@ from e3mega.evaluate.store import CompletionStore, model_digest
 from e3mega.generation.model_folder import ModelFolder
 from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
-from e3mega.run.model_source import Trained, model_at, trained_at
-from e3mega.run.sampling_progress import SamplingProgress
-from e3mega.run.tier import TierOrder, open_tier
+from e3mega.run.measuring.model_source import Trained, model_at, trained_at
+from e3mega.run.measuring.sampling_progress import SamplingProgress
+from e3mega.run.measuring.tier import TierOrder, open_tier
 from e3mega.spec.schema.generation import GenerationOptions
 from e3mega.spec.schema.layout import GenerationLayout
 from e3mega.tasks.catalog import build_task

@@ -4,7 +4,7 @@ import sys
 import time
 
 from e3mega.evaluate.grade_journal import GradedProblem
-from e3mega.run.progress_line import ProgressLine
+from e3mega.run.measuring.progress_line import ProgressLine
 
 
 class GradeProgress:

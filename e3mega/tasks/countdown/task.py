@@ -6,8 +6,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 from e3mega.errors import E3Error
-from e3mega.tasks.countdown import CountdownOptions, Half
-from e3mega.tasks.countdown_language import (
+from e3mega.tasks.countdown.language import (
     END,
     EQUALS,
     HIT,
@@ -18,10 +17,11 @@ from e3mega.tasks.countdown_language import (
     read_problem,
     vocabulary,
 )
-from e3mega.tasks.countdown_problems import Problem
-from e3mega.tasks.countdown_split import split_problems
-from e3mega.tasks.countdown_traces import TraceWriter
-from e3mega.tasks.countdown_verifier import CountdownVerifier
+from e3mega.tasks.countdown.options import CountdownOptions, Half
+from e3mega.tasks.countdown.problems import Problem
+from e3mega.tasks.countdown.split import split_problems
+from e3mega.tasks.countdown.traces import TraceWriter
+from e3mega.tasks.countdown.verifier import CountdownVerifier
 from e3mega.tasks.interface import Attempt, Marks, Probe, Prompt, Trace
 from e3mega.tasks.pinned import check_pin
 from e3mega.tasks.shuffled_stream import ShuffledStream

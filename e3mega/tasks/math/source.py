@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from e3mega.errors import E3Error
-from e3mega.tasks.math import MathOptions
+from e3mega.tasks.math.options import MathOptions
 from e3mega.tasks.text_problems import ProblemSet, read_problems
 
 _DEADLINE_S = 1800.0
@@ -17,7 +17,7 @@ def load_problems(options: MathOptions, seed: int) -> ProblemSet:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "problems.parquet"
         done = subprocess.run(
-            [sys.executable, "-m", "e3mega.tasks.load_math", str(seed), str(output)],
+            [sys.executable, "-m", "e3mega.tasks.math.load", str(seed), str(output)],
             input=options.model_dump_json(),
             capture_output=True,
             text=True,

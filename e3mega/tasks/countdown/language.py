@@ -8,8 +8,8 @@ A prompt is ``numbers 3 5 7 target 1 think``. A completion is any number of atte
 
 from collections.abc import Sequence
 
-from e3mega.tasks.countdown import CountdownOptions
-from e3mega.tasks.countdown_problems import Attempt
+from e3mega.tasks.countdown.options import CountdownOptions
+from e3mega.tasks.countdown.problems import Attempt
 
 SPECIAL_WORDS = ("<pad>", "<end>", "<unk>")
 END = "<end>"

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from e3mega.report.ledger import ledger_rows
 from e3mega.rollout.ledger import Ledger
-from e3mega.run.progress import Event
+from e3mega.run.views.progress import Event
 
 _PROMPTS = ("issued", "answered", "lost")
 _TOKENS = ("generated", "truncated", "trained", "evaluated", "discarded")

@@ -3,7 +3,7 @@
 import time
 
 from e3mega.evaluate.sampling import Source
-from e3mega.run.progress_line import ProgressLine
+from e3mega.run.measuring.progress_line import ProgressLine
 
 
 class SamplingProgress:

@@ -1,6 +1,6 @@
 """The process that reads a data set of mathematics with Hugging Face ``datasets``.
 
-``python -m e3mega.tasks.load_math SEED OUTPUT``, the options as JSON on stdin.
+``python -m e3mega.tasks.math.load SEED OUTPUT``, the options as JSON on stdin.
 """
 
 import json
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from e3mega.errors import E3Error, RecordError, boundary
-from e3mega.tasks.math import MathOptions
-from e3mega.tasks.math_layouts import LAYOUTS, Layout
+from e3mega.tasks.math.layouts import LAYOUTS, Layout
+from e3mega.tasks.math.options import MathOptions
 from e3mega.tasks.pinned import check_pin
 from e3mega.tasks.text_problems import ProblemSet, TextProblem, write_problems
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement, permutations, product
 
-from e3mega.tasks.countdown import CountdownOptions, Half
+from e3mega.tasks.countdown.options import CountdownOptions, Half
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Measures models without training: evaluations, gradings, asymmetry; the tier they start."""

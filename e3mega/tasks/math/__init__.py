@@ -1,0 +1,1 @@
+"""Mathematics from data sets, and the grading of its answers."""

@@ -1,0 +1,1 @@
+"""The Multiplication task."""

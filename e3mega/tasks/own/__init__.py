@@ -1,0 +1,1 @@
+"""A user's own task, read from one file."""
