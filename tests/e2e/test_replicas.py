@@ -130,7 +130,9 @@ def test_a_server_of_two_is_killed_and_the_run_finishes(tmp_path: Path) -> None:
 def test_a_server_of_two_that_hangs_is_given_up_and_the_run_finishes(tmp_path: Path) -> None:
     """All its processes stop, as on a machine that swaps; its connections stay open."""
     run_dir = tmp_path / "run"
-    command = start(run_dir, "generation.request_deadline_s=20")
+    # It may stop while it answers requests or while it takes weights.
+    deadlines = ("generation.request_deadline_s=20", "generation.sync_deadline_s=20")
+    command = start(run_dir, *deadlines)
     _wait_until(command, lambda: _serves(run_dir), "the second server serves")
     pid = server_pid(run_dir, "generation_1")
     assert pid is not None
