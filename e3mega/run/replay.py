@@ -92,10 +92,8 @@ def _replay_segment(
 
 def replay_table(steps: Sequence[dict[str, Json]]) -> Iterator[str]:
     """The records as a person reads them."""
-    yield (
-        f"{'loss':<16}{'|g|':>11}{'|g+|':>11}{'|g-|':>11}{'cosine':>9}{'dH per step':>13}"
-        "   (|g+|, |g-|: of positive and negative samples; cosine: to the gradient taken)"
-    )
+    yield "|g+|, |g-|: of positive and negative samples; cosine: to the gradient taken"
+    yield f"{'loss':<16}{'|g|':>11}{'|g+|':>11}{'|g-|':>11}{'cosine':>9}{'dH per step':>13}"
     for step in steps:
         recorded = step["recorded_norm"]
         assert isinstance(recorded, float)
