@@ -90,8 +90,9 @@ def test_a_loss_that_means_nothing_in_the_stage_is_refused(finished: Finished) -
 def test_the_command_starts_ranks_of_its_own(finished: Finished) -> None:
     steps = replay_run(finished.run.paths.run_dir, ["nsr"])
     lines = list(replay_table(steps))
-    assert lines[0].split()[:2] == ["loss", "|g|"]
-    assert [line.split()[0] for line in lines[1:4]] == ["stage", "own", "nsr"]
+    assert lines[1].split()[:2] == ["loss", "|g|"]
+    assert [line.split()[0] for line in lines[2:5]] == ["stage", "own", "nsr"]
+    assert max(map(len, lines)) <= 80
     assert float(steps[0]["losses"][0]["norm"]) == pytest.approx(  # type: ignore[index]  # JSON
         steps[0]["recorded_norm"], rel=1e-5
     )
