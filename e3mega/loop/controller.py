@@ -13,6 +13,7 @@ from e3mega.curriculum.exit import ExitReason, StagePast, exit_reason, is_measur
 from e3mega.curriculum.options import PlateauExit, RecognitionExit, TargetExit, TokenKind
 from e3mega.errors import E3Error
 from e3mega.loop.accounts import write_ledger
+from e3mega.loop.caps import check_round_caps, num_sampled_tokens
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.measure import (
     choose_budget,
@@ -26,7 +27,6 @@ from e3mega.loop.measure import (
 from e3mega.loop.requests import amount, count_groups
 from e3mega.loop.rounds import (
     RoundData,
-    check_round_caps,
     num_steps,
     rewards_of,
     rl_round,
@@ -171,7 +171,9 @@ class Controller:
             self._state = replace(self._state, is_stage_finished=True, exit_reason=reason)
             self._discard_ahead(stage)
         elif is_evaluation_due(stage, self._state.stage_step):
-            self._state = await evaluate_within(jobs, self._tier, self._state, stage)
+            self._state = await evaluate_within(
+                jobs, self._tier, self._state, stage, ahead_tokens=self._ahead_tokens
+            )
         self._rewards += rewards_of(data)
         await self._checkpoint_if_due(stage)
         write_round_metrics(jobs, self._state, stage, data)
@@ -184,9 +186,11 @@ class Controller:
             for stage_round in range(current, current + depth + 1)
             if stage_round not in self._ahead and num_steps(stage, stage_round) > 0
         ]
-        budgets = [round_budget(stage, each, self._state.budget_tokens) for each in coming]
-        check_round_caps(self._jobs, self._state, stage, budgets)
-        for stage_round, budget_tokens in zip(coming, budgets, strict=True):
+        chosen = self._state.budget_tokens
+        budgets = {number: round_budget(stage, number, chosen) for number in coming}
+        ahead = {number: task.result() for number, task in self._ahead.items()}
+        check_round_caps(self._jobs, self._state, stage, coming=budgets, ahead=ahead)
+        for stage_round, budget_tokens in budgets.items():
             origin = self._origin(stage, stage_round, current)
             steps = num_steps(stage, stage_round)
             if stage.mode is StageMode.SUPERVISED:
@@ -219,6 +223,11 @@ class Controller:
         generated = self._state.generated.items()
         kept = {number: origin for number, origin in generated if number >= current}
         self._state = replace(self._state, generated=kept)
+
+    @property
+    def _ahead_tokens(self) -> int:
+        """Tokens of the rounds that were sampled ahead, which no ledger holds yet."""
+        return num_sampled_tokens(task.result() for task in self._ahead.values())
 
     def _origin(self, stage: StagePlan, stage_round: int, current: int) -> Origin:
         """How a round is, or was before a kill, generated; a new one takes its prompts now."""
@@ -276,7 +285,9 @@ class Controller:
         if is_due and isinstance(rule, RecognitionExit):
             is_enough = await is_warm(self._jobs, self._state, stage, rule)
         elif is_due and isinstance(rule, PlateauExit | TargetExit):
-            self._state = await measure_signal(self._jobs, self._tier, self._state, stage, rule)
+            self._state = await measure_signal(
+                self._jobs, self._tier, self._state, stage, rule, ahead_tokens=self._ahead_tokens
+            )
         ledger = self._state.ledger_of(stage.name)
         trained = ledger.trained + ledger.supervised
         past = StagePast(

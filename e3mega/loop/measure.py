@@ -81,7 +81,9 @@ async def evaluate_stage(
     jobs: Jobs, tier: TierSync, state: LoopState, stage: StagePlan, *, label: str
 ) -> LoopState:
     """Accuracy over the test budgets on held-out problems of both slices."""
-    return await _evaluate(jobs, tier, state, stage, event="evaluation", label=label)
+    return await _evaluate(
+        jobs, tier, state, stage, event="evaluation", ahead_tokens=0, label=label
+    )
 
 
 def is_evaluation_due(stage: StagePlan, stage_step: int) -> bool:
@@ -91,7 +93,7 @@ def is_evaluation_due(stage: StagePlan, stage_step: int) -> bool:
 
 
 async def evaluate_within(
-    jobs: Jobs, tier: TierSync, state: LoopState, stage: StagePlan
+    jobs: Jobs, tier: TierSync, state: LoopState, stage: StagePlan, *, ahead_tokens: int
 ) -> LoopState:
     """The same measurement as at the stage's end, with the same seeds, while it goes on."""
     with jobs.timed("evaluate_s"):
@@ -101,6 +103,7 @@ async def evaluate_within(
             state,
             stage,
             event="evaluation_within",
+            ahead_tokens=ahead_tokens,
             stage_step=state.stage_step,
         )
 
@@ -112,6 +115,7 @@ async def _evaluate(
     stage: StagePlan,
     *,
     event: str,
+    ahead_tokens: int,
     **fields: Json,
 ) -> LoopState:
     await tier.ensure(state.version, stage)
@@ -124,6 +128,7 @@ async def _evaluate(
         purpose=Purpose.EVALUATE,
         num_samples=options.samples_per_problem,
         max_tokens=max(options.budgets),
+        ahead_tokens=ahead_tokens,
     )
     every = outcomes_of(groups)
     trained_at = budget_at(stage.budget, max(0, state.stage_step - 1), state.budget_tokens)
@@ -195,7 +200,13 @@ async def measure_pass_k(
 
 
 async def measure_signal(
-    jobs: Jobs, tier: TierSync, state: LoopState, stage: StagePlan, rule: PlateauExit | TargetExit
+    jobs: Jobs,
+    tier: TierSync,
+    state: LoopState,
+    stage: StagePlan,
+    rule: PlateauExit | TargetExit,
+    *,
+    ahead_tokens: int,
 ) -> LoopState:
     """The state with one more measurement of what the exit rule reads; it is logged."""
     if rule.of is Signal.REWARD:
@@ -212,6 +223,7 @@ async def measure_signal(
             purpose=Purpose.EXIT,
             num_samples=options.samples_per_problem,
             max_tokens=budget,
+            ahead_tokens=ahead_tokens,
         )
         value = float((outcomes_of(groups).solved_at_PS <= budget).mean())
     jobs.metrics.write(

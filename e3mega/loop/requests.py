@@ -23,10 +23,15 @@ async def measure_prompts(
     purpose: Purpose,
     num_samples: int,
     max_tokens: int,
+    ahead_tokens: int = 0,
 ) -> tuple[LoopState, tuple[Group, ...]]:
-    """Groups of a measurement at the state's version, and the state with them in its ledger."""
+    """Groups of a measurement at the state's version, and the state with them in its ledger.
+
+    ``ahead_tokens`` were generated for rounds that the ledger does not hold yet.
+    """
     most = len(prompts) * num_samples * max_tokens
-    check_intent(jobs, state, stage, Intent(generated=most, evaluated=most))
+    intent = Intent(generated=ahead_tokens + most, evaluated=most)
+    check_intent(jobs, state, stage, intent)
     sampled = await generate_groups(
         jobs,
         stage,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from e3mega.curriculum.allowance import budget_at
-from e3mega.loop.accounts import check_intent, write_ledger
+from e3mega.loop.accounts import write_ledger
 from e3mega.loop.exploration import failure_counts, group_metrics
 from e3mega.loop.jobs import Jobs
 from e3mega.loop.refill import sample_round
@@ -16,12 +16,11 @@ from e3mega.loop.state import LoopState
 from e3mega.plan.planfile import BudgetPlan, StagePlan
 from e3mega.rollout.batch_file import write_batch
 from e3mega.rollout.bins import bin_rules
-from e3mega.rollout.ledger import Amount, DiscardReason, Intent, Ledger
+from e3mega.rollout.ledger import Amount, DiscardReason, Ledger
 from e3mega.rollout.packing import pack
 from e3mega.rollout.records import CommandKind, Group
 from e3mega.rollout.sampler import SampledRound
 from e3mega.rollout.training_data import StepData, step_of_groups, step_of_traces
-from e3mega.spec.schema.curriculum import StageMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,19 +185,6 @@ def _trained(ledger: Ledger, data: RoundData, *, lag: int) -> Ledger:
         ledger = ledger.train(trained, lag=lag) if is_rl else ledger.train_supervised(trained)
         ledger.check(is_drained=False)
     return ledger
-
-
-def check_round_caps(
-    jobs: Jobs, state: LoopState, stage: StagePlan, budgets: Sequence[int]
-) -> None:
-    """E3Error when rounds of these budgets, about to be generated, could pass a cap."""
-    rollout = stage.rollout
-    rollouts = rollout.prompts_per_step * rollout.steps_per_round * rollout.samples_per_prompt
-    tokens = rollouts * sum(budgets)
-    rule = stage.loss.dynamic_sampling
-    most = tokens * (1 if rule is None else 1 + rule.max_refills)
-    is_rl = stage.mode is StageMode.RL
-    check_intent(jobs, state, stage, Intent(generated=most if is_rl else 0, trained=tokens))
 
 
 def write_round_metrics(jobs: Jobs, state: LoopState, stage: StagePlan, data: RoundData) -> None:
