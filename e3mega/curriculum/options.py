@@ -87,7 +87,8 @@ class Signal(Enum):
     """What a plateau or a target is read off."""
 
     REWARD = "reward"
-    """Mean reward of the rollouts trained on since the last measurement."""
+    """Mean reward of the rollouts sampled for training since the last measurement, those that
+    dynamic sampling drops included."""
     ACCURACY = "accuracy"
     """Accuracy on the held-out problems of ``evaluation`` at the stage's budget."""
 

@@ -58,7 +58,7 @@ class Controller:
         self._turn = asyncio.Lock()
         """Held from a round's first step to its checkpoint; outside it the state is whole."""
         self._rewards: list[float] = []
-        """Of the rollouts trained on since the last checkpoint of this stage."""
+        """Of the rollouts sampled for training since the last checkpoint of this stage."""
 
     async def run(self) -> LoopState:
         """Finish the plan; the state afterwards is the end of the last stage."""
@@ -159,8 +159,11 @@ class Controller:
     async def _train_round(self, stage: StagePlan, current: int, data: RoundData) -> None:
         """Train on the round, then bring the tier to the new weights, and take a checkpoint."""
         jobs = self._jobs
-        lag = current - self._state.generated[current].round
+        origin = self._state.generated[current]
+        lag = current - origin.round
         self._state = await train_round(jobs, self._state, stage, data, lag=lag)
+        unused = origin.spares[len(data.groups) - len(origin.places) :]
+        self._state = replace(self._state, returned=(*self._state.returned, *unused))
         # A sync must not fall into a group: what was set off under the old version ends first.
         with jobs.timed("generation_wait_s"):
             await asyncio.gather(*self._ahead.values())
@@ -243,12 +246,13 @@ class Controller:
             rule = stage.loss.dynamic_sampling
             waves = 1 if rule is None else 1 + rule.max_refills
             taken = self._jobs.prompts(stage).take(
-                count * waves, state.next_place, state.pass_rates
+                count * waves, state.next_place, state.pass_rates, returned=state.returned
             )
             # Steps are whole: what is left of a limited stream is not trained on.
             num_places = min(count, len(taken.places)) // per_step * per_step
             places, spares = taken.places[:num_places], taken.places[num_places:]
-            self._state = replace(state, next_place=taken.next_place)
+            if places:
+                self._state = replace(state, next_place=taken.next_place, returned=taken.returned)
         origin = Origin(self._state.version, current, places, spares)
         if places or stage.mode is StageMode.SUPERVISED:
             generated = {**self._state.generated, stage_round: origin}
@@ -261,7 +265,9 @@ class Controller:
         if stage.mode is StageMode.SUPERVISED or state.stage_round in state.generated:
             return True
         count = stage.rollout.prompts_per_step
-        taken = self._jobs.prompts(stage).take(count, state.next_place, state.pass_rates)
+        taken = self._jobs.prompts(stage).take(
+            count, state.next_place, state.pass_rates, returned=state.returned
+        )
         return len(taken.places) == count
 
     def _discard_ahead(self, stage: StagePlan) -> None:

@@ -20,6 +20,8 @@ class Taken:
     places: tuple[int, ...]
     next_place: int
     """Where the next round goes on looking."""
+    returned: tuple[int, ...] = ()
+    """Of the places that earlier rounds gave back, those not taken."""
 
 
 class PromptSource:
@@ -71,13 +73,21 @@ class PromptSource:
             )
         return list(found.values())
 
-    def take(self, count: int, start: int, pass_rates: Mapping[str, float]) -> Taken:
-        """The next ``count`` places from ``start`` whose prompts may come, fewer at the end.
+    def take(
+        self, count: int, start: int, pass_rates: Mapping[str, float], *, returned: Sequence[int]
+    ) -> Taken:
+        """The next ``count`` places whose prompts may come, fewer at the end.
 
-        ``pass_rates`` holds the share of right samples of each problem's last visit. The stream
-        has ended when a whole epoch of it holds no prompt that may come.
+        Those that earlier rounds gave back come first, then those from ``start``. ``pass_rates``
+        holds the share of right samples of each problem's last visit. The stream has ended when a
+        whole epoch of it holds no prompt that may come.
         """
-        places: list[int] = []
+        back = [
+            place
+            for place, prompt in zip(returned, self.prompts(returned), strict=True)
+            if comes_again(pass_rates.get(prompt.problem), self._options)
+        ]
+        places, left = back[:count], tuple(back[count:])
         place, num_refused = start, 0
         while len(places) < count and num_refused <= self._task.num_training:
             prompt = self.prompt(place)
@@ -89,4 +99,4 @@ class PromptSource:
             else:
                 num_refused += 1
             place += 1
-        return Taken(tuple(places), place)
+        return Taken(tuple(places), place, left)

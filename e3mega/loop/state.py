@@ -39,12 +39,14 @@ class LoopState:
     """Rounds finished in the stage."""
     next_place: int = 0
     """First place of the stage's stream of prompts that no round has taken or passed over."""
+    returned: tuple[int, ...] = ()
+    """Places that rounds took as spares and gave back; they come before ``next_place``."""
     pass_rates: dict[str, float] = field(default_factory=dict[str, float])
     """Share of right samples of a problem's last visit; kept where the stage's data asks for it."""
     signals: tuple[float, ...] = ()
     """Measurements of the stage's plateau or target rule."""
     reward_sum: float = 0.0
-    """Of the rollouts trained on since the last of ``signals``."""
+    """Of the rollouts sampled for training since the last of ``signals``."""
     num_rewards: int = 0
     """Rollouts of ``reward_sum``."""
     is_stage_finished: bool = False

@@ -17,7 +17,7 @@ from e3mega.rollout.ledger import DiscardReason
 from e3mega.rollout.rows import read_groups
 from e3mega.tasks.interface import Marks, Prompt, Task
 from tests.fakes import Killed, newest_state
-from tests.unit.loop.test_controller import batches, make_jobs, run, small_plan
+from tests.unit.loop.test_controller import batches, events, make_jobs, run, small_plan
 
 
 class Lucky:
@@ -40,7 +40,8 @@ def with_luck(jobs: Jobs) -> Jobs:
     return jobs
 
 
-LOSS = "curriculum.stages.easy.loss"
+STAGE = "curriculum.stages.easy"
+LOSS = f"{STAGE}.loss"
 
 
 def refilling_plan(*settings: str) -> Plan:
@@ -99,3 +100,21 @@ def test_a_killed_refill_goes_on_to_the_same_batches(tmp_path: Path, kill_after:
     assert batches(tmp_path / "killed") == batches(tmp_path / "whole")
     for name in ("generated", "trained", "discarded", "truncated"):
         assert getattr(ended.ledger, name) == getattr(final.ledger, name)
+
+
+@pytest.mark.parametrize("max_lag", [0, 2])
+def test_spares_that_no_refill_needed_come_later(tmp_path: Path, max_lag: int) -> None:
+    """Every prompt of a limited part is sampled once; less than a step of them is left."""
+    settings = ["task.held_out_frac=0.9", f"{STAGE}.exit={{kind: steps, steps: 60}}"]
+    if max_lag:
+        settings += [f"rollout.max_lag={max_lag}", "loss.correction.kind=truncated"]
+    plan = refilling_plan(*settings, f"{STAGE}.data.parts={{once: {{max_repeats: 1}}}}")
+    jobs, _ = make_jobs(plan, tmp_path)
+    run(with_luck(jobs))
+    paths = [*tmp_path.glob("rollouts/train/easy/*"), *tmp_path.glob("rollouts/refill/easy/*")]
+    sampled = [group.request.prompt.problem for path in paths for group in read_groups(path)]
+    assert len(sampled) == len(set(sampled))
+    left = jobs.tasks[1].num_training - len(sampled)
+    assert 0 <= left < plan.stages[1].rollout.prompts_per_step
+    ended = next(e for e in events(tmp_path, "stage_finished") if e["stage"] == "easy")
+    assert ended["reason"] == "data"
