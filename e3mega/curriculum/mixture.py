@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 from e3mega.curriculum.options import DataOptions, DataPart
 
 _BLOCK = 128
-"""Places over which the parts' shares are kept to within one prompt."""
+"""Places that are laid out together."""
+
+
+_ROUNDING = 1e-9
+"""What sums of shares may be off by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,10 @@ def belongs(facts: PromptFacts, part: DataPart) -> bool:
 class Mixture:
     """An endless or limited order of prompts that can be entered at any place.
 
-    In every 128 places each part has its share of the weights to within one place; within a part
-    every prompt comes once before any comes again, each time in a new order. A part whose prompts
-    have all come ``max_repeats`` times leaves its share to the others. Example:
+    Up to any place each part has had its share of the weights to within one place, counted anew
+    from where a part was used up; within a part every prompt comes once before any comes again,
+    each time in a new order. A part whose prompts have all come ``max_repeats`` times leaves its
+    share to the others. Example:
     ``Mixture({"a": (0, 1)}, {"a": DataPart()}, entropy=(1, 2)).at(5)``.
     """
 
@@ -55,6 +60,9 @@ class Mixture:
         self._parts = [parts[name] for name in self._names]
         self._entropy = entropy
         self._starts: list[NDArray[np.int64]] = [np.zeros(len(self._names), np.int64)]
+        self._is_open = np.zeros(len(self._names), np.bool_)
+        self._behind = np.zeros(len(self._names))
+        """By how many places each part is behind its share; the open ones' sum is 0."""
         self._blocks: list[NDArray[np.int64]] = []
         self._epochs: dict[tuple[int, int], NDArray[np.int64]] = {}
 
@@ -89,17 +97,25 @@ class Mixture:
         return np.array(limits, np.float64) - self._starts[-1].astype(np.float64)
 
     def _add_block(self) -> None:
-        """The next 128 places: each goes to the part that is furthest behind its share."""
+        """The next 128 places: each goes to the part that would soonest be a whole place behind.
+
+        Of those that are behind at all; no part ever is by more than one place then, as no job is
+        late where the earliest deadline goes first.
+        """
         left = self._left()
         weights = np.array([part.weight for part in self._parts])
         given = np.zeros(len(weights), np.int64)
-        behind = np.zeros(len(weights))
         block: list[int] = []
         while len(block) < _BLOCK and (left - given > 0).any():
-            shares = np.where(left - given > 0, weights, 0.0)
-            behind += shares / shares.sum()
-            part = int(np.argmax(np.where(shares > 0, behind, -np.inf)))
-            behind[part] -= 1.0
+            is_open = left - given > 0
+            if (is_open != self._is_open).any():
+                self._is_open, self._behind = is_open, np.zeros(len(weights))
+            shares = np.where(is_open, weights, 0.0)
+            self._behind += shares / shares.sum()
+            may_come = is_open & (self._behind > _ROUNDING)
+            until_late = (1.0 - self._behind) / np.where(may_come, shares, 1.0)
+            part = int(np.argmin(np.where(may_come, until_late, np.inf)))
+            self._behind[part] -= 1.0
             given[part] += 1
             block.append(part)
         self._blocks.append(np.array(block, np.int64))

@@ -21,6 +21,22 @@ def test_weights_are_kept_over_every_128_places() -> None:
         assert abs(sum(number in EASY for number in drawn) - 96) <= 1
 
 
+@pytest.mark.parametrize("weights", [(1, 300), (1, 1, 1), (7, 3), (5, 1, 1, 1, 0.01), (0.2, 9)])
+def test_weights_are_kept_over_the_whole_stream(weights: tuple[float, ...]) -> None:
+    """Against counting: at every place each part has had its share to within one prompt."""
+    names = [str(number) for number in range(len(weights))]
+    members = {name: (number,) for number, name in enumerate(names)}
+    parts = {name: DataPart(weight=w) for name, w in zip(names, weights, strict=True)}
+    order = Mixture(members, parts, entropy=(1, 2))
+    counts = [0] * len(weights)
+    for place in range(5000):
+        number = order.at(place)
+        assert number is not None
+        counts[number] += 1
+        shares = [(place + 1) * weight / sum(weights) for weight in weights]
+        assert all(abs(c - s) <= 1 for c, s in zip(counts, shares, strict=True)), place
+
+
 def test_each_prompt_comes_once_before_any_comes_again() -> None:
     order = mixture(easy=DataPart(), hard=DataPart())
     easy = [n for n in (order.at(place) for place in range(256)) if n in EASY]
