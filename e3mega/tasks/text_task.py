@@ -56,12 +56,33 @@ class TextTask:
         return cls(form, options, grading, TextTokenizer(folder), seed)
 
     @cached_property
-    def _problems(self) -> ProblemSet:
-        """The problems whose prompts are short enough."""
+    def _own(self) -> ProblemSet:
+        """The form's own problems whose prompts are short enough."""
+        return self._fitting(self._form.problems())
+
+    @cached_property
+    def _graded(self) -> ProblemSet | None:
+        """Those of the file of graded problems; None without one."""
         file = self._options.problems
-        if file is not None:
-            check_pin("task.problems", file, self._options.problems_sha256)
-        found = self._form.problems() if file is None else read_problems(file)
+        if file is None:
+            return None
+        check_pin("task.problems", file, self._options.problems_sha256)
+        return self._fitting(read_problems(file))
+
+    @cached_property
+    def _training(self) -> tuple[TextProblem, ...]:
+        return (self._own if self._graded is None else self._graded).training
+
+    @cached_property
+    def _held_out(self) -> tuple[TextProblem, ...]:
+        """The file's, or, where it has none, those of the form that the file does not train on."""
+        if self._graded is None:
+            return self._own.held_out
+        trained = {problem.text for problem in self._graded.training}
+        own = () if self._graded.held_out else self._own.held_out
+        return self._graded.held_out or tuple(each for each in own if each.text not in trained)
+
+    def _fitting(self, found: ProblemSet) -> ProblemSet:
         kept = ProblemSet(
             tuple(problem for problem in found.training if self._fits(problem)),
             tuple(problem for problem in found.held_out if self._fits(problem)),
@@ -90,22 +111,22 @@ class TextTask:
     @property
     def num_training(self) -> int:
         """Training problems: one epoch of the stream."""
-        return len(self._problems.training)
+        return len(self._training)
 
     @property
     def num_held_out(self) -> int:
         """Held-out problems."""
-        return len(self._problems.held_out)
+        return len(self._held_out)
 
     @cached_property
     def _stream(self) -> ShuffledStream:
-        if not self._problems.training:
+        if not self._training:
             raise E3Error("task: it has no training problems; name a source that has some")
         return ShuffledStream(self.num_training, num_parts=1, entropy=(self._seed, _PROMPTS))
 
     def training_prompt(self, index: int) -> Prompt:
         """Prompt number ``index``: each problem once an epoch."""
-        return self._prompt(self._problems.training[self._stream.at(index)[0]])
+        return self._prompt(self._training[self._stream.at(index)[0]])
 
     def held_out_prompts(self, count: int) -> tuple[Prompt, ...]:
         """The first ``count`` held-out prompts; E3Error when there are fewer."""
@@ -114,7 +135,7 @@ class TextTask:
                 f"task: asked for {count} held-out problems; there are {self.num_held_out}; hold "
                 "more out or lower the evaluation's count"
             )
-        return tuple(map(self._prompt, self._problems.held_out[:count]))
+        return tuple(map(self._prompt, self._held_out[:count]))
 
     @cached_property
     def _traces(self) -> tuple[RecordedTrace, ...]:
@@ -147,7 +168,7 @@ class TextTask:
             recorded = self._traces[self._trace_stream.at(index)[0]]
             prompt = self._prompt(TextProblem(recorded.problem, recorded.slice_name))
             return self._whole(prompt, recorded.text, has_hit=recorded.is_right)
-        problem = self._problems.training[self._trace_stream.at(index)[0]]
+        problem = self._training[self._trace_stream.at(index)[0]]
         written = self._form.trace(problem.text, index)
         if written is None:
             raise E3Error(
@@ -175,7 +196,9 @@ class TextTask:
         return tuple(self._probe(index) for index in range(count))
 
     def _probe(self, index: int) -> Probe:
-        problem = self._problems.held_out[-1 - index // 2 % self.num_held_out]
+        if not self._held_out:
+            raise E3Error("task: it has no held-out problems to probe; hold some out")
+        problem = self._held_out[-1 - index // 2 % self.num_held_out]
         is_hit = index % 2 == 0
         text = self._form.probe(problem.text, index, is_hit=is_hit)
         if text is None:

@@ -221,14 +221,34 @@ def test_graded_problems_of_a_file_take_the_place_of_drawn_ones(tmp_path: Path) 
         make(COUNTDOWN.model_copy(update={"problems": "none.parquet"}), tmp_path).training_prompt(0)
 
 
+@pytest.mark.parametrize("options", [COUNTDOWN, MULTIPLICATION], ids=lambda o: o.kind)
+def test_a_file_of_training_problems_leaves_the_held_out_ones(
+    options: TaskOptions, tmp_path: Path
+) -> None:
+    """As ``e3mega grade`` writes it by default; none that the file trains on is held out."""
+    own = make(options, tmp_path)
+    training = [own.training_prompt(i).problem for i in range(own.num_training)]
+    file = tmp_path / "problems.parquet"
+    write_problems(file, ProblemSet(tuple(TextProblem(each, "easy") for each in training), ()))
+    graded = options.model_copy(update={"problems": str(file)})
+    task = make(graded, tmp_path)
+    assert task.num_training == own.num_training
+    assert task.held_out_prompts(40) == own.held_out_prompts(40)
+    trained = [prompt.problem for prompt in own.held_out_prompts(3)]
+    write_problems(file, ProblemSet(tuple(TextProblem(each, "easy") for each in trained), ()))
+    held_out = make(graded, tmp_path).held_out_prompts(own.num_held_out - 3)
+    assert held_out == own.held_out_prompts(own.num_held_out)[3:]
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_right_completions_of_a_file_are_traces(suffix: str, tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows = [
-        {"problem": "47 * 86", "text": "\\boxed{4042}<end>", "reward": 1.0},
+        {"problem": "47 * 86", "text": "\\boxed{4042}<end>", "reward": 1.0, "split": "train"},
         {"problem": "47 * 87", "text": "\\boxed{1}", "reward": 0.0},
+        {"problem": "47 * 88", "text": "\\boxed{4136}", "reward": 1.0, "split": "held_out"},
     ]
     path = tmp_path / f"teacher{suffix}"
     if suffix == ".jsonl":
