@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from e3mega.curriculum.mixture import Mixture, PromptFacts, comes_again, mixture_of
+from e3mega.curriculum.mixture import Mixture, PromptFacts, belongs, comes_again, mixture_of
 from e3mega.curriculum.options import DataOptions
 from e3mega.errors import E3Error
 from e3mega.tasks.interface import Prompt, Task
@@ -36,11 +36,26 @@ class PromptSource:
         self._entropy = (seed, _MIXTURE, stage_index)
 
     @cached_property
-    def _mixture(self) -> Mixture:
-        """Numbers the prompts as the first epoch of the task's own stream does."""
+    def _facts(self) -> list[PromptFacts]:
+        """Of the prompts, numbered as in the first epoch of the task's own stream."""
         prompts = [self._task.training_prompt(n) for n in range(self._task.num_training)]
-        facts = [PromptFacts(prompt.slice_name, prompt.pass_rate) for prompt in prompts]
-        return mixture_of(facts, self._options, entropy=self._entropy)
+        return [PromptFacts(prompt.slice_name, prompt.pass_rate) for prompt in prompts]
+
+    @cached_property
+    def _mixture(self) -> Mixture:
+        return mixture_of(self._facts, self._options, entropy=self._entropy)
+
+    def check_parts(self) -> None:
+        """E3Error naming a part of the mixture that no prompt of the task is in."""
+        for name, part in self._options.parts.items():
+            if not any(belongs(facts, part) for facts in self._facts):
+                slices = ", ".join(sorted({facts.slice_name for facts in self._facts}))
+                num_graded = sum(facts.pass_rate is not None for facts in self._facts)
+                raise E3Error(
+                    f"data.parts.{name} holds no prompt; the task's slices are {slices}, and "
+                    f"{num_graded} of its {len(self._facts)} prompts have a graded pass rate; "
+                    "widen its slices or pass rates, grade the data set, or remove the part"
+                )
 
     def prompt(self, place: int) -> Prompt | None:
         """The prompt at a place; None behind the end of a limited stream."""

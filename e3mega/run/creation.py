@@ -10,6 +10,7 @@ from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Plan, plan_to_json
 from e3mega.rollout.shared import SharedStages
 from e3mega.rollout.whole_file import write_whole
+from e3mega.run.data_check import check_data
 from e3mega.run.folder import shown, unwritable
 from e3mega.run.shared_stages import share_stages
 from e3mega.tasks.catalog import build_task, provide_tokenizer
@@ -59,9 +60,7 @@ def _write(
     provide_tokenizer(plan.stages[0].task, plan.model.hf_path, plan.seed, paths.model_dir)
     # Data that cannot be read are found here, before any job starts.
     tasks = [build_task(stage.task, plan.seed, paths.model_dir) for stage in plan.stages]
-    for stage, task in zip(plan.stages, tasks, strict=True):
-        if task.num_training == 0:
-            raise E3Error(f"stage {stage.name}: its task has no training problems; see task.split")
+    check_data(plan, tasks)
     config = {**hf_config(plan.model), "eos_token_id": tasks[0].end_token_ids[0]}
     write_whole(paths.model_config, (json.dumps(config, indent=2) + "\n").encode())
     shared = None if source is None else share_stages(plan, paths, source)

@@ -29,8 +29,9 @@ def read_traces(path: str) -> tuple[RecordedTrace, ...]:
     """The right completions of a Parquet or JSON-lines file, in its order.
 
     Rows hold ``problem`` and ``text``, and may hold ``reward``, ``slice`` and ``split``; without a
-    reward a completion counts as right, and those of held-out problems are left out. The rollouts of a run and the completions of ``e3mega grade`` are
-    such files. Raises E3Error naming the file, when it has no right completion too.
+    reward a completion counts as right, and those of held-out problems are left out. The rollouts
+    of a run and the completions of ``e3mega grade`` are such files. Raises E3Error naming the
+    file, when it has no right completion too.
     """
     try:
         rows = _rows(Path(path))
@@ -46,7 +47,8 @@ def read_traces(path: str) -> tuple[RecordedTrace, ...]:
         ) from error
     if not traces:
         raise E3Error(
-            f"task.traces = {path}: none of its {len(rows)} completions is right and of a training problem"
+            f"task.traces = {path}: none of its {len(rows)} completions is right and answers a "
+            "training problem"
         )
     return traces
 
