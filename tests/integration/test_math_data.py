@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 import pytest
+from pydantic import ValidationError
 from transformers import PreTrainedTokenizerFast
 
 from e3mega.errors import E3Error
@@ -89,6 +90,87 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     # Through the process that does it in a run.
     with pytest.raises(E3Error, match="column prompt is missing; there are problem, answer;"):
         load_problems(options(source=path, layout=LayoutName.VERL), 1)
+
+
+def test_rows_without_a_problem_or_an_answer_are_left_out(tmp_path: Path) -> None:
+    """An answer that is missing must not read None, nor an empty one equal an empty box."""
+    bad = [
+        {"problem": "a?", "answer": None},
+        {"problem": None, "answer": "1"},
+        {"problem": " ", "answer": "1"},
+        {"problem": "b?"},
+        {"problem": "c?", "answer": ""},
+    ]
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*ROWS[:3], *bad]))
+    assert len(load(options(source=str(path)), 1).training) == 3
+    path.write_text("".join(json.dumps(row) + "\n" for row in bad))
+    with pytest.raises(ValueError, match="none of its 5 rows has both a problem and an answer"):
+        load(options(source=str(path)), 1)
+    lists = tmp_path / "lists.jsonl"
+    rows = [{"problem": "a?", "answer": []}, {"problem": "b?", "answer": [" ", "1"]}]
+    lists.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (only,) = load(options(source=str(lists)), 1).training
+    assert json.loads(only.text)["answers"] == ["1"]
+
+
+def test_answers_of_a_table_are_text(tmp_path: Path) -> None:
+    """Read as numbers they would lose digits beside an empty cell, and NaN would be none."""
+    path = tmp_path / "data.csv"
+    path.write_text('problem,answer\na,123456789012345678\nb,\nc,0070\nd,NaN\n"e, f",1/2\n')
+    found = [json.loads(each.text) for each in load(options(source=str(path)), 1).training]
+    assert [each["answers"][0] for each in found] == ["123456789012345678", "0070", "NaN", "1/2"]
+
+
+def test_no_held_out_problem_is_trained_on(tmp_path: Path) -> None:
+    """However often the data holds it."""
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS * 3))
+    found = load(options(source=str(path), num_held_out=5), 3)
+    held_out = {each.text for each in found.held_out}
+    assert len(found.held_out) == len(held_out) == 5
+    assert not held_out & {each.text for each in found.training}
+    assert len(found.training) == 3 * 15
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[:4]))
+    both = load(options(source=str(folder), held_out_split="test"), 3)
+    assert (len(both.training), len(both.held_out)) == (16, 4)
+
+
+WRONG: list[tuple[str, str, dict[str, Any], str]] = [
+    ("a.jsonl", '{"problem": "a", "answer": "1"}\n{"problem": ', {}, "a.jsonl.*JSON"),
+    ("a.tsv", "problem\tanswer\n", {}, r"need one of \.arrow \.csv"),
+    ("a.jsonl", "", {"source": "data/none.jsonl"}, "there is no file data/none.jsonl"),
+    (
+        "a.jsonl",
+        '{"prompt": [{"role": "system", "content": "s"}], "reward_model": {"ground_truth": "1"}}',
+        {"layout": LayoutName.VERL},
+        "column prompt has no turn of the user",
+    ),
+    (
+        "a.jsonl",
+        '{"prompt": [{"role": "user", "content": "s"}], "reward_model": {"truth": "1"}}',
+        {"layout": LayoutName.VERL},
+        "column reward_model has no ground_truth",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "changes", "words"), WRONG)
+def test_a_source_that_is_none_is_named(
+    name: str, text: str, changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(E3Error, match=words):
+        load_problems(options(**{"source": str(path), **changes}), 1)
+
+
+def test_a_prompt_shows_the_problem() -> None:
+    with pytest.raises(ValidationError, match="problem"):
+        options(prompt="Think step by step.")
 
 
 def test_responses_are_graded_from_the_data_to_the_marks(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 ``python -m e3mega.tasks.math.load SEED OUTPUT``, the options as JSON on stdin.
 """
 
+import csv
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from e3mega.tasks.math.options import MathOptions
 from e3mega.tasks.pinned import check_pin
 from e3mega.tasks.text_problems import ProblemSet, TextProblem, write_problems
 
-_FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
+_FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 _SPLIT_STREAM = 1
 
 
@@ -31,14 +33,16 @@ def load(options: MathOptions, seed: int) -> ProblemSet:
     training = _problems(options, layout, source, split) if split else []
     held_out = _problems(options, layout, source, held_out_split) if held_out_split else []
     if not held_out_split and options.num_held_out:
-        if options.num_held_out >= len(training):
+        different = tuple(dict.fromkeys(training))
+        if options.num_held_out >= len(different):
             raise ValueError(
-                f"task.num_held_out = {options.num_held_out} of {len(training)} problems; lower it"
+                f"task.num_held_out = {options.num_held_out} of {len(different)} problems; lower it"
             )
-        order = np.random.default_rng([seed, _SPLIT_STREAM]).permutation(len(training))
-        chosen = set(order[: options.num_held_out].tolist())
-        held_out = [training[place] for place in sorted(chosen)]
-        training = [each for place, each in enumerate(training) if place not in chosen]
+        order = np.random.default_rng([seed, _SPLIT_STREAM]).permutation(len(different))
+        held_out = [different[place] for place in sorted(order[: options.num_held_out].tolist())]
+    # A data set may hold a problem twice, and two splits may share one.
+    kept = {json.loads(each.text)["problem"] for each in held_out}
+    training = [each for each in training if json.loads(each.text)["problem"] not in kept]
     return ProblemSet(tuple(training), tuple(held_out))
 
 
@@ -48,11 +52,15 @@ def _problems(options: MathOptions, layout: Layout, source: str, split: str) -> 
     # Files, folders and other copies on the hub hold one configuration.
     has_own = source == layout.hub_name and not path.exists()
     names = layout.configurations if has_own and layout.configurations else (None,)
-    return [
+    read = [
         _problem(row, layout, "all" if name is None else name)
         for name in names
         for row in _rows(options, source, path, name, split)
     ]
+    found = [problem for problem in read if problem is not None]
+    if not found:
+        raise ValueError(f"none of its {len(read)} rows has both a problem and an answer")
+    return found
 
 
 def _rows(options: MathOptions, source: str, path: Path, name: str | None, split: str) -> Any:
@@ -60,12 +68,16 @@ def _rows(options: MathOptions, source: str, path: Path, name: str | None, split
     import datasets
 
     if path.is_file():
+        if path.suffix == ".csv":
+            return _table(path)
         if path.suffix == ".arrow":
             return datasets.Dataset.from_file(str(path))
         if path.suffix not in _FORMATS:
-            raise ValueError(f"{path}: need one of .arrow {' '.join(_FORMATS)}")
+            raise ValueError(f"{path}: need one of .arrow .csv {' '.join(_FORMATS)}")
         form = _FORMATS[path.suffix]
         return datasets.load_dataset(form, data_files={split: str(path)}, split=split)
+    if path.suffix in (".arrow", ".csv", *_FORMATS):
+        raise ValueError(f"there is no file {path}")
     if path.is_dir() and (path / "dataset_dict.json").exists():
         return datasets.load_from_disk(str(path))[split]
     if path.is_dir() and (path / "state.json").exists():
@@ -73,20 +85,37 @@ def _rows(options: MathOptions, source: str, path: Path, name: str | None, split
     return datasets.load_dataset(source, name, split=split, revision=options.revision)
 
 
-def _problem(row: dict[str, Any], layout: Layout, slice_name: str) -> TextProblem:
+def _table(path: Path) -> Iterator[dict[str, str | None]]:
+    """Rows of text: datasets guesses numbers, which lose digits beside an empty cell."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        yield from csv.DictReader(file, restkey="")
+
+
+def _problem(row: dict[str, Any], layout: Layout, slice_name: str) -> TextProblem | None:
+    """None for a row that lacks a problem or an answer."""
     problem = _cell(row, *layout.problem_columns)
     answer = _cell(row, layout.answer_column)
     if isinstance(problem, list):
-        problem = next(turn["content"] for turn in problem if turn["role"] == "user")
+        problem = next((turn["content"] for turn in problem if turn["role"] == "user"), None)
+        if problem is None:
+            raise ValueError(f"column {layout.problem_columns[0]} has no turn of the user")
     if isinstance(answer, dict):
+        if "ground_truth" not in answer:
+            raise ValueError(f"column {layout.answer_column} has no ground_truth")
         answer = answer["ground_truth"]
-    answers = [str(each).strip() for each in (answer if isinstance(answer, list) else [answer])]
-    text = json.dumps({"problem": str(problem).strip(), "answers": answers}, ensure_ascii=False)
+    given = answer if isinstance(answer, list) else [answer]
+    answers = [text for each in given if each is not None and (text := str(each).strip())]
+    asked = "" if problem is None else str(problem).strip()
+    if not asked or not answers:
+        return None
+    text = json.dumps({"problem": asked, "answers": answers}, ensure_ascii=False)
     return TextProblem(text, str(row.get("slice") or slice_name))
 
 
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def _words(error: BaseException) -> str:
+    """The error, and what caused it: datasets says only that something went wrong."""
+    first = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return first if error.__cause__ is None else f"{first}: {_words(error.__cause__)}"
 
 
 def _cell(row: dict[str, Any], *columns: str) -> Any:

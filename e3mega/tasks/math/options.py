@@ -1,6 +1,8 @@
 r"""Mathematics with answers in ``\boxed{}``: where its problems come from and how it is asked."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from e3mega.options import NonNegative, Sha256, TokenCount
 from e3mega.tasks.math.layouts import LayoutName
@@ -15,8 +17,8 @@ class MathOptions(TextOptions):
     layout: LayoutName = LayoutName.PLAIN
     """Names of the columns; a known data set brings its hub name and splits too."""
     source: str | None = None
-    """Hub name, JSON-lines, Parquet or Arrow file, or folder of save_to_disk; null for the
-    layout's own hub name."""
+    """Hub name, JSON-lines, CSV, Parquet or Arrow file, or folder of such files or of save_to_disk;
+    null for the layout's own hub name. Rows without a problem or an answer are left out."""
     revision: str | None = None
     """Commit of the hub's repository; null takes its newest."""
     sha256: Sha256 | None = None
@@ -27,7 +29,9 @@ class MathOptions(TextOptions):
     """Split that held-out problems come from; null for the layout's."""
     num_held_out: NonNegative = 0
     """Problems held out of the training split when there is no other, drawn by the seed."""
-    prompt: str = "{problem} Let's think step by step and output the final answer within \\boxed{}."
+    prompt: Annotated[str, Field(pattern=r"\{problem\}")] = (
+        "{problem} Let's think step by step and output the final answer within \\boxed{}."
+    )
     """What the user says; ``{problem}`` stands for the problem."""
     needs_think_end: bool = True
     """Whether a response without ``</think>`` earns nothing, as of a model that thinks."""
