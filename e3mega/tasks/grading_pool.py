@@ -47,12 +47,13 @@ class GradingPool:
 
     def __init__(self, limits: GradingLimits) -> None:
         self._limits = limits
+        self._has_told = False
         self._idle: asyncio.Queue[Process | None] = asyncio.Queue()
         for _ in range(limits.num_workers):
             self._idle.put_nowait(None)
 
     async def grade(self, truth: str, answer: str) -> Grade:
-        """Grade one answer; JobError when a worker cannot even be started."""
+        """Grade one answer; JobError when no worker starts, or the grader gives no grade."""
         worker = await self._idle.get()
         try:
             if worker is None:
@@ -82,9 +83,20 @@ class GradingPool:
             return Grade(0.0, Failure.CRASH), False
         if not line.endswith(b"\n"):
             return Grade(0.0, Failure.CRASH), False
-        score, failure = json.loads(line)
+        score, failure, reason = json.loads(line)
+        if score is None:
+            raise JobError(f"{self._limits.grader}: {reason}")
+        self._tell(failure, reason)
         # Python's heap does not shrink, so a worker that met its limit would meet it again.
         return Grade(score, Failure(failure)), failure != Failure.MEMORY.value
+
+    def _tell(self, failure: str, reason: str) -> None:
+        """Say once on stderr why a user's own grader fails; a mistake in it fails every answer."""
+        is_own = self._limits.grader.endswith(".py")
+        if is_own and reason and not self._has_told:
+            self._has_told = True
+            words = f"{self._limits.grader}: {reason} (counted as {failure}; not said again)"
+            print(words, file=sys.stderr, flush=True)
 
     async def _start(self) -> Process:
         limits = self._limits

@@ -10,6 +10,7 @@ import ctypes
 import importlib
 import importlib.util
 import json
+import math
 import os
 import resource
 import signal
@@ -18,10 +19,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from e3mega.errors import RecordError, boundary
+from e3mega.tasks.failure import Failure
 
 Grader = Callable[[str, str], tuple[float, str]]
+Verdict = tuple[float | None, str, str]
+"""Score, failure and why; no score where the grader gave something that is no grade."""
 
 _PR_SET_PDEATHSIG = 1
+_MAX_WORDS = 300
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _FORBIDDEN_EVENTS = (
     "os.system",
     "os.exec",
@@ -71,39 +77,62 @@ def fence(memory_limit_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     sys.setrecursionlimit(5000)
+    # A module that is first imported now would else be written as byte code.
+    sys.dont_write_bytecode = True
 
     def refuse(event: str, arguments: tuple[object, ...]) -> None:
-        is_write = event == "open" and isinstance(arguments[1], str) and arguments[1][:1] in "wax+"
+        flags = arguments[2] if event == "open" else 0
+        is_write = isinstance(flags, int) and flags & _WRITING
         if is_write or event.startswith(_FORBIDDEN_EVENTS):
             raise ForbiddenError(event)
 
     sys.addaudithook(refuse)
 
 
-def graded(grade: Grader, truth: str, answer: str) -> tuple[float, str]:
-    """Score and failure; the failures are the values of ``failure.Failure``."""
+def graded(grade: Grader, truth: str, answer: str) -> Verdict:
+    """What the grader says of an answer; the failures are the values of ``failure.Failure``."""
     try:
         # What a model wrote may break a grader in any way; the answer is what is at fault.
-        with boundary(RecordError, "the answer breaks the grader"):
-            return grade(truth, answer)
+        with boundary(RecordError, "the answer breaks the grader", words=_words):
+            result: object = grade(truth, answer)
     except MemoryError:
-        return 0.0, "memory"
-    except ForbiddenError:
-        return 0.0, "forbidden"
-    except RecordError:
-        return 0.0, "crash"
+        return 0.0, "memory", ""
+    except ForbiddenError as error:
+        return 0.0, "forbidden", str(error)
+    except RecordError as error:
+        return 0.0, "crash", str(error)
+    return _read(result)
+
+
+def _read(result: object) -> Verdict:
+    """The verdict in what a grader gave; no score where it is none."""
+    match result:
+        case (int() | float() as score, str() as failure) if math.isfinite(score):
+            if failure in {each.value for each in Failure}:
+                return float(score), failure, ""
+        case _:
+            pass
+    words = ", ".join(each.value for each in Failure if each.value)
+    need = f"a pair of a finite number and a failure, which is empty or one of {words}"
+    return None, "", f"grade gave {repr(result)[:_MAX_WORDS]}; need {need}"
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:_MAX_WORDS]}"
 
 
 def main(argv: list[str]) -> None:
-    """Answer lines ``[truth, answer]`` with lines ``[score, failure]`` until the input ends."""
+    """Answer lines ``[truth, answer]`` with a ``Verdict`` a line until the input ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # What a grader prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
-        grade = find_grader(argv[0])
-    except (ImportError, AttributeError, SyntaxError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=answers, flush=True)
+        # A file of a user's may raise anything when it is loaded.
+        with boundary(RecordError, "it cannot be loaded", words=_words):
+            grade = find_grader(argv[0])
+    except RecordError as error:
+        print(" ".join(str(error).split()), file=answers, flush=True)
         return
     fence(int(argv[1]))
     print("ready", file=answers, flush=True)

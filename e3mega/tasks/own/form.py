@@ -9,7 +9,7 @@ from types import ModuleType
 
 from pydantic import ValidationError
 
-from e3mega.errors import E3Error
+from e3mega.errors import E3Error, boundary
 from e3mega.tasks.failure import Failure
 from e3mega.tasks.own.options import OwnOptions
 from e3mega.tasks.text_form import Reading, TextAttempt, TraceText
@@ -48,11 +48,28 @@ class OwnForm:
 
     def problems(self) -> ProblemSet:
         """The file's problems."""
-        training, held_out = self._module.problems(self._own, self._seed)
-        return ProblemSet(
-            tuple(TextProblem(text, name) for text, name in training),
-            tuple(TextProblem(text, name) for text, name in held_out),
-        )
+        match self._module.problems(self._own, self._seed):
+            case (list() | tuple() as training, list() | tuple() as held_out):
+                return ProblemSet(self._read(training), self._read(held_out))
+            case other:
+                got = type(other).__name__
+                raise E3Error(
+                    f"{self.grader}: problems gave {got}; need two lists, of training and of "
+                    "held-out problems"
+                )
+
+    def _read(self, rows: Sequence[object]) -> tuple[TextProblem, ...]:
+        found: list[TextProblem] = []
+        for row in rows:
+            match row:
+                case (str() as text, str() as name):
+                    found.append(TextProblem(text, name))
+                case _:
+                    raise E3Error(
+                        f"{self.grader}: problems gave {repr(row)[:80]} as a problem; need a pair "
+                        "of its text and the name of its slice"
+                    )
+        return tuple(found)
 
     def prompt(self, problem: str) -> str:
         """The file's prompt."""
@@ -102,11 +119,14 @@ def load_file(options: OwnOptions) -> ModuleType:
     assert spec is not None and spec.loader is not None, "a .py file has a loader"
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    try:
+    # A user's file may raise anything.
+    with boundary(E3Error, f"task.path = {path}", words=_words):
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError, NameError, TypeError) as error:
-        raise E3Error(f"task.path = {path}: {type(error).__name__}: {error}") from error
     missing = [name for name in _REQUIRED if not hasattr(module, name)]
     if missing:
         raise E3Error(f"task.path = {path}: it does not define {', '.join(missing)}; see docs")
     return module
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -81,6 +81,7 @@ HOSTILE = {
     "program": Failure.FORBIDDEN,
     "fork": Failure.FORBIDDEN,
     "write": Failure.FORBIDDEN,
+    "low write": Failure.FORBIDDEN,
     "socket": Failure.FORBIDDEN,
     "quiet write": Failure.FORBIDDEN,
 }
@@ -102,15 +103,50 @@ def test_a_hostile_answer_costs_its_limit_and_the_next_one_is_graded(tmp_path: P
     assert not os.path.exists(target)
 
 
-def test_a_file_opened_by_hand_takes_no_byte(tmp_path: Path) -> None:
-    target = tmp_path / "written"
+@pytest.mark.parametrize("flags", ["O_WRONLY | os.O_TRUNC", "O_RDWR", "O_CREAT"])
+def test_a_file_opened_by_hand_stays_as_it_is(flags: str, tmp_path: Path) -> None:
+    target = tmp_path / "kept"
+    target.write_text("kept")
+    grade = grade_of(tmp_path, f'os.open("{target}", os.{flags}); return 1.0, ""')
+    assert grade == Grade(0.0, Failure.FORBIDDEN) and target.read_text() == "kept"
 
-    async def check() -> None:
-        async with GradingPool(limits(tmp_path)) as pool:
-            assert (await pool.grade(str(target), "low write")).score == 0.0
 
-    asyncio.run(check())
-    assert not target.exists() or target.stat().st_size == 0
+def grade_of(folder: Path, body: str) -> Grade:
+    """Of a grader with this body."""
+    path = folder / "own.py"
+    path.write_text(f"import os\n\ndef grade(truth, answer):\n    {body}\n", encoding="utf-8")
+
+    async def ask() -> Grade:
+        async with GradingPool(GradingLimits(str(path), 1, TIME_LIMIT_S, 1 << 28)) as pool:
+            await pool.grade("x", "x")
+            return await pool.grade("x", "x")
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("return 1.0", "pass", 'return 0.0, "wrong"', "return 1.0, None", 'return "1", ""'),
+        *('return float("nan"), ""', 'return float("inf"), ""', 'return 1.0, "", ""'),
+    ],
+)
+def test_a_grader_that_gives_no_grade_is_an_error(body: str, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"own\.py: grade gave .*; need a pair of a finite number"):
+        grade_of(tmp_path, body)
+
+
+@pytest.mark.parametrize("body", ['return True, ""', 'return [1, ""]'])
+def test_whole_numbers_and_lists_are_grades_too(body: str, tmp_path: Path) -> None:
+    assert grade_of(tmp_path, body) == Grade(1.0, Failure.NONE)
+
+
+def test_why_a_grader_of_ones_own_fails_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert grade_of(tmp_path, 'return no_such_name, ""') == Grade(0.0, Failure.CRASH)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "own.py: the answer breaks the grader: NameError: name 'no_such_name'" in line
 
 
 def test_what_a_grader_prints_is_no_verdict(tmp_path: Path) -> None:
@@ -167,9 +203,12 @@ def test_a_signal_that_a_scheduler_sends_to_all_ends_no_grading(tmp_path: Path) 
     assert asyncio.run(check()) == Grade(1.0, Failure.NONE)
 
 
-def test_a_grader_that_cannot_be_loaded_is_an_error_with_its_reason(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["import no_such_module", 'raise ValueError("no_such_module")'])
+def test_a_grader_that_cannot_be_loaded_is_an_error_with_its_reason(
+    text: str, tmp_path: Path
+) -> None:
     path = tmp_path / "broken.py"
-    path.write_text("import no_such_module\n", encoding="utf-8")
+    path.write_text(f"{text}\n", encoding="utf-8")
 
     async def check() -> None:
         async with GradingPool(GradingLimits(str(path), 1, 1.0, 1 << 30)) as pool:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from e3mega.errors import E3Error
+from e3mega.plan.compile import checked_plan
+from e3mega.spec.resolve import resolve_spec
 from e3mega.spec.task_file import named_task
 from e3mega.tasks.catalog import build_task
 from e3mega.tasks.failure import Failure
@@ -19,7 +21,7 @@ from tests.text_tokenizers import write_byte_level
 DOCS = (Path(__file__).parents[3] / "docs" / "tasks.md").read_text(encoding="utf-8")
 SECTION = DOCS[DOCS.index("## A task of your own") :]
 FILE = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)[0]
-FRAGMENT = re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL)[0]
+FRAGMENT, RUN = re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL)
 
 
 @pytest.fixture
@@ -60,6 +62,13 @@ def test_one_file_and_one_fragment_make_a_task(options: OwnOptions, tmp_path: Pa
     asyncio.run(check())
 
 
+def test_a_run_of_it_plans(options: OwnOptions, tmp_path: Path) -> None:
+    run = tmp_path / "run.yaml"
+    run.write_text(RUN, encoding="utf-8")
+    (stage,) = checked_plan(resolve_spec(run)).stages
+    assert stage.task == options
+
+
 def test_options_and_content_of_the_file_are_checked(options: OwnOptions, tmp_path: Path) -> None:
     with pytest.raises(E3Error, match=r"task.options.lenght.*length"):
         make(options.model_copy(update={"options": {"lenght": 3}}), tmp_path)
@@ -72,3 +81,24 @@ def test_options_and_content_of_the_file_are_checked(options: OwnOptions, tmp_pa
     Path(options.path).write_text("Options = None\n", encoding="utf-8")
     with pytest.raises(E3Error, match="does not define problems, prompt, grade"):
         make(options, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "    import random",
+            "    return None",
+            "reverse.py: problems gave NoneType; need two lists",
+        ),
+        ('[(w, "all") for w in words[40:]]', "words[40:]", "as a problem; need a pair"),
+        ('"""Reverse a word."""', 'open("no.txt")', "FileNotFoundError: .*no.txt"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(
+    old: str, new: str, words: str, options: OwnOptions, tmp_path: Path
+) -> None:
+    assert old in FILE
+    Path(options.path).write_text(FILE.replace(old, new), encoding="utf-8")
+    with pytest.raises(E3Error, match=words):
+        make(options, tmp_path).training_prompt(0)
