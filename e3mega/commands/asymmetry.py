@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from e3mega.commands.numbers import above_zero, nucleus, positive, several, tokens, whole
+
 HELP = "measure whether a model checks better than it solves, before paying for training"
 
 if TYPE_CHECKING:
@@ -19,17 +21,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", type=Path, metavar="MODEL", help="a Hugging Face folder, a run or a checkpoint")
     add("--task", required=True, metavar="TASK", help="a task's fragment, or a file with a task")
     add("--out", type=Path, default=Path("runs/asymmetry"), metavar="DIR")
-    add("--problems", type=int, default=320, metavar="N", help="held-out problems")
-    add("--samples", type=int, default=8, metavar="N", help="completions of each problem")
-    add("--max-tokens", type=int, default=2048, metavar="N", help="longest completion")
-    add("--temperature", type=float, default=0.6)
-    add("--top-p", type=float, default=0.95)
-    add("--attempts", default="2,4,8,16", metavar="N,...", help="chained attempts; 0 for none")
-    add("--answers", type=int, default=8, metavar="N", help="answers behind each cut completion")
-    add("--answer-tokens", type=int, default=32, metavar="N", help="longest answer")
-    add("--scored", type=int, default=64, metavar="N", help="problems with scored attempts")
-    add("--seed", type=int, default=1, help="of the samples and of the task's split")
-    add("--replicas", type=int, default=1, help="servers")
+    add(
+        "--problems",
+        type=positive,
+        default=320,
+        metavar="N",
+        help="held-out problems, at most",
+    )
+    add("--samples", type=positive, default=8, metavar="N", help="completions of each problem")
+    add("--max-tokens", type=tokens, default=2048, metavar="N", help="longest completion")
+    add("--temperature", type=above_zero, default=0.6)
+    add("--top-p", type=nucleus, default=0.95)
+    add(
+        "--attempts",
+        type=several,
+        default="2,4,8,16",
+        metavar="N,...",
+        help="chained attempts; 0 for none",
+    )
+    add(
+        "--answers",
+        type=positive,
+        default=8,
+        metavar="N",
+        help="answers behind each cut",
+    )
+    add("--answer-tokens", type=tokens, default=32, metavar="N", help="longest answer")
+    add("--scored", type=whole, default=64, metavar="N", help="problems with scored attempts")
+    add("--seed", type=whole, default=1, help="of the samples and of the task's split")
+    add("--replicas", type=positive, default=1, help="servers")
     add("--device", choices=("cpu", "gpu"), default="cpu")
     add("--cache", type=Path, default=Path("runs/completions"), metavar="DIR")
 
@@ -60,7 +80,6 @@ def _order(options: argparse.Namespace) -> "AsymmetryOrder":
     from e3mega.spec.task_file import named_task
 
     _, task = named_task(options.task)
-    counts = sorted({int(word) for word in options.attempts.split(",")})
     return AsymmetryOrder(
         model=options.model,
         task=task,
@@ -69,7 +88,7 @@ def _order(options: argparse.Namespace) -> "AsymmetryOrder":
         max_tokens=options.max_tokens,
         temperature=options.temperature,
         top_p=options.top_p,
-        attempts=tuple(count for count in counts if count > 0),
+        attempts=tuple(count for count in options.attempts if count > 0),
         num_answers=options.answers,
         answer_tokens=options.answer_tokens,
         num_scored=options.scored,

@@ -4,6 +4,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from e3mega.commands.numbers import (
+    above_zero,
+    nucleus,
+    positive,
+    several,
+    several_tokens,
+    tokens,
+    whole,
+)
+
 HELP = "measure models over token budgets and compare them"
 
 if TYPE_CHECKING:
@@ -29,27 +39,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--budgets",
+        type=several_tokens,
         required=True,
         metavar="TOKENS,...",
         help="test budgets, e.g. 64,128,256 or 4k,8k,16k; all are read off the longest completions",
     )
     add(
         "--training-budget",
+        type=tokens,
         metavar="TOKENS",
         help="where extrapolation is counted from (default: what a run trained at last)",
     )
-    add("--problems", type=int, default=512, metavar="N", help="held-out problems of each task")
-    add("--samples", type=int, default=1, metavar="N", help="completions of each problem")
-    add("--pass-k", default="1,2,4,8", metavar="K,...", help="k of pass@k, up to the samples")
+    add(
+        "--problems",
+        type=positive,
+        default=512,
+        metavar="N",
+        help="held-out problems of each task, all if it has fewer",
+    )
+    add("--samples", type=positive, default=1, metavar="N", help="completions of each problem")
+    add(
+        "--pass-k",
+        type=several,
+        default="1,2,4,8",
+        metavar="K,...",
+        help="k of pass@k, up to the samples; 0 for none",
+    )
     add("--separate", action="store_true", help="generate every budget anew, too")
-    add("--waits", type=int, default=0, metavar="N", help="force the model on up to N times")
+    add("--waits", type=whole, default=0, metavar="N", help="force the model on up to N times")
     add("--wait-text", default="Wait", metavar="TEXT", help="what budget forcing tells the model")
     add("--end-of-thinking", default="</think>", metavar="TEXT", help="what it cuts off")
-    add("--temperature", type=float, default=1.0)
-    add("--top-p", type=float, default=1.0)
-    add("--top-k", type=int, default=0, help="0 for all")
-    add("--seed", type=int, default=1, help="of the samples and of the task's held-out split")
-    add("--replicas", type=int, default=1, help="servers of each model")
+    add("--temperature", type=above_zero, default=1.0)
+    add("--top-p", type=nucleus, default=1.0)
+    add("--top-k", type=whole, default=0, help="0 for all")
+    add("--seed", type=whole, default=1, help="of the samples and of the task's held-out split")
+    add("--replicas", type=positive, default=1, help="servers of each model")
     add("--device", choices=("cpu", "gpu"), default="cpu")
     add("--out", type=Path, default=Path("runs/evaluation"), metavar="DIR")
     add("--cache", type=Path, default=Path("runs/completions"), metavar="DIR")
@@ -79,20 +103,24 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _order(options: argparse.Namespace) -> "EvaluationOrder":
+    from e3mega.errors import E3Error
     from e3mega.evaluate.benchmark import Protocol
     from e3mega.run.measuring.evaluation import EvaluationOrder
     from e3mega.spec.schema.generation import GenerationOptions
     from e3mega.spec.schema.layout import Device, GenerationLayout
     from e3mega.spec.task_file import named_task
 
-    budgets = tuple(sorted({_tokens(word) for word in options.budgets.split(",")}))
     training = options.training_budget
+    if training is not None and training not in options.budgets:
+        raise E3Error(
+            f"--training-budget: {training} is none of --budgets, where accuracy is known; add it"
+        )
     protocol = Protocol(
-        budgets=budgets,
-        training_budget=None if training is None else _tokens(training),
+        budgets=options.budgets,
+        training_budget=training,
         num_problems=options.problems,
         samples_per_problem=options.samples,
-        pass_k=tuple(sorted({int(word) for word in options.pass_k.split(",")})),
+        pass_k=tuple(k for k in options.pass_k if k),
         has_separate_budgets=options.separate,
         max_waits=options.waits,
         temperature=options.temperature,
@@ -111,14 +139,3 @@ def _order(options: argparse.Namespace) -> "EvaluationOrder":
         wait_text=options.wait_text,
         end_of_thinking=options.end_of_thinking,
     )
-
-
-def _tokens(word: str) -> int:
-    """A number of tokens; ``4k`` is 4096. Raises E3Error naming what is none."""
-    from e3mega.errors import E3Error
-    from e3mega.options import parse_token_count
-
-    value = parse_token_count(int(word) if word.isdecimal() else word)
-    if not isinstance(value, int) or value <= 0:
-        raise E3Error(f"--budgets: {word!r} is no number of tokens; write 8192 or 8k")
-    return value

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from e3mega.commands.numbers import above_zero, nucleus, positive, share, tokens, whole
+
 HELP = "record a model's pass rate on each problem, and split the data by it"
 
 if TYPE_CHECKING:
@@ -16,18 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", type=Path, metavar="MODEL", help="a folder, a run or a checkpoint")
     add("--task", required=True, metavar="TASK", help="a task's fragment, or a file with a task")
     add("--out", type=Path, required=True, metavar="DIR", help="for the data set; resumed if begun")
-    add("--samples", type=int, default=16, metavar="N", help="completions of each problem")
-    add("--max-tokens", type=int, default=8192, metavar="N", help="longest completion")
-    add("--temperature", type=float, default=0.6)
-    add("--top-p", type=float, default=0.95)
-    add("--top-k", type=int, default=0, help="0 for all")
-    add("--seed", type=int, default=1, help="of the samples and of the task's split")
+    add("--samples", type=positive, default=16, metavar="N", help="completions of each problem")
+    add("--max-tokens", type=tokens, default=8192, metavar="N", help="longest completion")
+    add("--temperature", type=above_zero, default=0.6)
+    add("--top-p", type=nucleus, default=0.95)
+    add("--top-k", type=whole, default=0, help="0 for all")
+    add("--seed", type=whole, default=1, help="of the samples and of the task's split")
     add("--split", choices=("train", "held_out", "both"), default="train")
-    add("--max-problems", type=int, metavar="N", help="of each split (default: all)")
-    add("--easy-above", type=float, default=10 / 16, metavar="RATE", help="easy above this rate")
-    add("--hard-up-to", type=float, default=0.0, metavar="RATE", help="hard up to this rate")
-    add("--quantiles", type=int, metavar="N", help="instead, N parts as even as ties allow")
-    add("--replicas", type=int, default=1, help="servers")
+    add("--max-problems", type=positive, metavar="N", help="of each split (default: all)")
+    add("--easy-above", type=share, default=10 / 16, metavar="RATE", help="easy above this rate")
+    add("--hard-up-to", type=share, default=0.0, metavar="RATE", help="hard up to this rate")
+    add("--quantiles", type=positive, metavar="N", help="instead, N parts as even as ties allow")
+    add("--replicas", type=positive, default=1, help="servers")
     add("--device", choices=("cpu", "gpu"), default="cpu")
 
 
@@ -51,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _order(options: argparse.Namespace) -> "GradeOrder":
+    from e3mega.errors import E3Error
     from e3mega.evaluate.difficulty import Thresholds
     from e3mega.evaluate.grading import Sampling
     from e3mega.run.measuring.grade import TRAIN, GradeOrder
@@ -61,6 +64,10 @@ def _order(options: argparse.Namespace) -> "GradeOrder":
     from e3mega.tasks.text_problems import HELD_OUT
 
     _, task = named_task(options.task)
+    if options.hard_up_to > options.easy_above:
+        raise E3Error(
+            f"--hard-up-to {options.hard_up_to} lies above --easy-above {options.easy_above}"
+        )
     return GradeOrder(
         model=options.model,
         task=task,

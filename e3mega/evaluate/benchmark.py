@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from e3mega.errors import E3Error
 from e3mega.evaluate.budgets import CurvePoint, accuracy_curve, clustered_stderr
 from e3mega.evaluate.extrapolation import extrapolation
 from e3mega.evaluate.forcing import ForcingWords, forced_curve
@@ -29,6 +30,7 @@ class Protocol:
     training_budget: int | None
     """The budget from which extrapolation is counted; None where it is not known."""
     num_problems: int
+    """Most held-out problems of a benchmark."""
     samples_per_problem: int
     pass_k: tuple[int, ...]
     """The k of pass@k, ascending, at the largest budget; none of them above the samples."""
@@ -59,7 +61,7 @@ async def measure(
     Every slice's curve is read off the same generations, each cut at the budgets.
     """
     task = benchmark.task
-    prompts = task.held_out_prompts(protocol.num_problems)
+    prompts = held_out_prompts(task, protocol.num_problems)
     longest = max(protocol.budgets)
     groups = await source.groups(_requests(prompts, protocol, longest, place=0), task)
     every = outcomes_of(groups)
@@ -86,6 +88,16 @@ async def measure(
         await _write_separate(benchmark, prompts, source, protocol, out, label=label)
     if protocol.max_waits:
         await _write_forced(benchmark, groups, source, protocol, out, label=label)
+
+
+def held_out_prompts(task: Task, most: int) -> tuple[Prompt, ...]:
+    """The first ``most`` held-out prompts, all if there are fewer; E3Error if there are none."""
+    if task.num_held_out == 0:
+        raise E3Error(
+            "task: it has no held-out problems to measure on; name a held_out_split, or hold some "
+            "out of its training problems"
+        )
+    return task.held_out_prompts(min(most, task.num_held_out))
 
 
 def _requests(

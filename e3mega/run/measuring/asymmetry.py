@@ -11,6 +11,7 @@ from typing import Any
 from e3mega.errors import E3Error
 from e3mega.evaluate.asymmetry import Asymmetry, TriedTrace, attempt_counts, measure_asymmetry
 from e3mega.evaluate.attempt_context import ContextPoint, attempt_contexts
+from e3mega.evaluate.benchmark import held_out_prompts
 from e3mega.evaluate.chained import AnswerSampling, ChainedRow, Recorded, chained_row
 from e3mega.evaluate.grading import problem_seed
 from e3mega.evaluate.pk_model import PkFit, fit_pk
@@ -42,6 +43,7 @@ class AsymmetryOrder:
     model: Path
     task: TaskOptions
     num_problems: int
+    """Most held-out problems."""
     num_samples: int
     max_tokens: int
     temperature: float
@@ -152,7 +154,7 @@ async def measure_with(order: AsymmetryOrder, task: Task, source: Source) -> Mea
             seed=problem_seed(prompt.problem, order.seed),
             version=VERSION,
         )
-        for index, prompt in enumerate(task.held_out_prompts(order.num_problems))
+        for index, prompt in enumerate(held_out_prompts(task, order.num_problems))
     ]
     groups = await source.groups(requests, task)
     chained = await _chained(order, groups, task, source)

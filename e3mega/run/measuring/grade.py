@@ -79,6 +79,12 @@ async def _grade(order: GradeOrder) -> None:
     try:
         done = {problem.index for problem in journal.finished()}
         problems = list(_indices(order, task))
+        if not problems:
+            raise E3Error(
+                f"the task has no problems of the split {' and '.join(order.splits)}; there are "
+                f"{task.num_training} for training and {task.num_held_out} held out; choose "
+                "another --split"
+            )
         progress = GradeProgress(len(problems), len(done))
         todo = (each for each in _prompts(problems, task) if each.index not in done)
         if len(done) < len(problems):

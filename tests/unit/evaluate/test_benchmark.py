@@ -101,6 +101,33 @@ def evaluate(
     return read_run(paths.run_dir), source
 
 
+class SmallTask(SolvableTask):
+    """A task with few held-out problems."""
+
+    def __init__(self, num_held_out: int) -> None:
+        self.num_held_out = num_held_out
+
+
+@pytest.mark.parametrize("num_held_out", [5, 0])
+def test_a_benchmark_with_fewer_problems_is_measured_on_all(
+    num_held_out: int, tmp_path: Path
+) -> None:
+    """Contests have 30, so several benchmarks at once could not share one --problems else."""
+    source = Source((Guesser(TASK),), CompletionStore(tmp_path, "0" * 64), max_in_flight=4)
+    benchmark = Benchmark(NAME, cast("Task", SmallTask(num_held_out)), WORDS)
+    paths = RunPaths(tmp_path / "model")
+    out = MetricsWriter(paths.metrics("loop"))
+    work = measure(benchmark, source, PROTOCOL, out, label="model")
+    if num_held_out:
+        asyncio.run(work)
+        out.write("run_started", name="model", seed=1)
+        assert read_run(paths.run_dir).of("evaluation")[0]["num_problems"] == 5
+    else:
+        with pytest.raises(E3Error, match="no held-out problems to measure on"):
+            asyncio.run(work)
+    out.close()
+
+
 def test_five_budgets_are_read_off_one_generation(tmp_path: Path) -> None:
     server = Guesser(TASK)
     run, _ = evaluate(tmp_path, server)
