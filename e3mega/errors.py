@@ -1,8 +1,12 @@
 """The exceptions that a person can mend, each with where, what and how to mend it."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+_MIN_LIKENESS = 0.55
+"""One half of a name of two words, and little less, is still a likely meaning of it."""
 
 
 class E3Error(Exception):
@@ -65,6 +69,25 @@ class RecordError(E3Error):
 
 class ModelError(E3Error):
     """A Hugging Face model is not supported, or is not the one that the spec describes."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """What a misspelt word most likely means; None when nothing known is like it.
+
+    Of names with folders the last parts are compared too. Example:
+    ``nearest("grop", ("loss/grpo", "task/countdown-3")) == "loss/grpo"``.
+    """
+
+    def likeness(name: str) -> tuple[float, float, str]:
+        whole, last = _ratio(word, name), _ratio(word.split("/")[-1], name.split("/")[-1])
+        return max(whole, last), whole, name
+
+    best = max(known, key=likeness, default=None)
+    return best if best is not None and likeness(best)[0] >= _MIN_LIKENESS else None
+
+
+def _ratio(left: str, right: str) -> float:
+    return SequenceMatcher(None, left.lower(), right.lower()).ratio()
 
 
 @contextmanager

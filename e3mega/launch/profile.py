@@ -1,6 +1,5 @@
 """A site's profile: how nemo-run reaches its machines, read from ``launchers`` and checked."""
 
-import difflib
 import json
 import re
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field, JsonValue, ValidationError
 
-from e3mega.errors import E3Error, Problem, SpecError
+from e3mega.errors import E3Error, Problem, SpecError, nearest
 from e3mega.metrics import Json
 from e3mega.options import Options, Positive
 from e3mega.plan.paths import launchers_dir
@@ -136,8 +135,8 @@ def find_profile(name: str) -> Path:
     known = sorted(path.stem for path in launchers_dir().glob("*.yaml"))
     if name in known:
         return launchers_dir() / f"{name}.yaml"
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    near = nearest(name, known)
+    hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
     raise E3Error(f"there is no profile {name!r} in {launchers_dir()}; {hint}")
 
 
@@ -172,10 +171,10 @@ def _typed(
     except ValidationError as error:
         for each in error.errors():
             key = ".".join(str(part) for part in each["loc"])
-            near = difflib.get_close_matches(str(each["loc"][-1]), Profile.model_fields, n=1)
+            near = nearest(str(each["loc"][-1]), Profile.model_fields)
             unknown = each["type"] == "extra_forbidden"
             need = f"one of {', '.join(Profile.model_fields)}" if unknown else each["msg"]
-            fix = f"did you mean {near[0]}?" if unknown and near else "correct it"
+            fix = f"did you mean {near}?" if unknown and near else "correct it"
             got = "an unknown key" if unknown else json.dumps(each["input"])
             problems.append(Problem(_where(file, path, key), key, got, need, fix))
         return None
@@ -211,8 +210,8 @@ def _misfits(
             need = "nothing: e3mega sets it from the plan"
             found.append(Problem(where, key, json.dumps(value), need, _PLANNED[field]))
         elif field not in table:
-            near = difflib.get_close_matches(field, table, n=1)
-            fix = f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(table))}"
+            near = nearest(field, table)
+            fix = f"did you mean {near}?" if near else f"it has {', '.join(sorted(table))}"
             found.append(Problem(where, key, "an unknown key", f"a field of {name}", fix))
         elif need := misfit(table[field], value):
             found.append(Problem(where, key, json.dumps(value), need, "correct it"))

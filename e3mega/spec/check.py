@@ -1,6 +1,5 @@
 """Types a composed tree as RunOptions, and says of each thing that is wrong where it stands."""
 
-import difflib
 import json
 import re
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from e3mega.errors import Problem
+from e3mega.errors import Problem, nearest
 from e3mega.metrics import Json
 from e3mega.spec.descriptions import load_descriptions
 from e3mega.spec.fields import fields_at, is_known, suggestion
@@ -148,8 +147,8 @@ def _fix(key: Key, details: ErrorDetails, need: str) -> str:
     if choices:
         given = cast("Json", details["input"])
         word = str(given.get("kind") if isinstance(given, dict) else given)
-        near = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
-        return f"did you mean {near[0]}?" if near else "use one of these"
+        near = nearest(word, choices)
+        return f"did you mean {near}?" if near else "use one of these"
     if name.endswith("tokens") or name in ("budgets", "candidates"):
         return "write a number of tokens as 8192 or 8k"
     if details["type"] == "string_type":

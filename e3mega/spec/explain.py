@@ -1,10 +1,9 @@
 """Tells the story of one value: what it means, who set it, and why the winner won."""
 
-import difflib
 import textwrap
 from collections.abc import Iterator
 
-from e3mega.errors import Problem, SpecError
+from e3mega.errors import Problem, SpecError, nearest
 from e3mega.metrics import Json
 from e3mega.spec.describe import default_words, type_words, unit_words, value_words
 from e3mega.spec.descriptions import load_descriptions
@@ -40,9 +39,9 @@ def _no_such_key(resolved: Resolved, key: Key, tree: Json) -> Problem:
         got, fix = f"{above} = null, {where}", f"explain {above}, or set a key below it"
         return Problem("command line", dotted(key), got, "a key that the spec has", fix)
     names = list(tree) if isinstance(tree, dict) else []
-    near = difflib.get_close_matches(key[-1], names, n=1, cutoff=0.5)
+    near = nearest(key[-1], names)
     if near:
-        fix = f"did you mean {dotted((*key[:-1], near[0]))}?"
+        fix = f"did you mean {dotted((*key[:-1], near))}?"
     elif names and is_known(key):
         fix = f"the spec has {', '.join(names)} there"
     else:

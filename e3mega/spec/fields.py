@@ -1,6 +1,5 @@
 """Finds the schema's fields by key: their types, their descriptions, and the nearest right name."""
 
-import difflib
 import types
 from collections.abc import Iterator
 from functools import cache
@@ -9,6 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from e3mega.errors import nearest
 from e3mega.metrics import Json
 from e3mega.options import Options
 from e3mega.spec.origins import Key, dotted, refers
@@ -33,6 +33,14 @@ def fields_at(key: Key) -> dict[str, FieldInfo] | None:
 
     Of a union all members' fields are given.
     """
+    models = _models_at(key)
+    if not models:
+        return None
+    return {name: info for model in models for name, info in model.model_fields.items()}
+
+
+def _models_at(key: Key) -> list[type[Options]]:
+    """The models that a mapping at this key may be; none where any name goes or none does."""
     models: list[type[Options]] = [RunOptions]
     names_are_free = False
     for part in key:
@@ -41,7 +49,7 @@ def fields_at(key: Key) -> dict[str, FieldInfo] | None:
             continue
         infos = [model.model_fields[part] for model in models if part in model.model_fields]
         if not infos:
-            return None
+            return []
         models = []
         for info in infos:
             if get_origin(info.annotation) is dict:
@@ -49,9 +57,7 @@ def fields_at(key: Key) -> dict[str, FieldInfo] | None:
                 models += models_of(get_args(info.annotation)[1])
             else:
                 models += models_of(info.annotation)
-    if names_are_free or not models:
-        return None
-    return {name: info for model in models for name, info in model.model_fields.items()}
+    return [] if names_are_free else models
 
 
 def is_known(key: Key) -> bool:
@@ -93,13 +99,21 @@ def suggestion(key: Key) -> str:
     fields = fields_at(key[:-1])
     if fields is None:
         return "remove it"
-    near = difflib.get_close_matches(key[-1], list(fields), n=1, cutoff=0.6)
+    if key[-1] in fields:
+        return f"remove it, or choose kind: {' or '.join(_kinds_with(key))}, which has it"
+    near = nearest(key[-1], fields)
     if near:
-        return f"did you mean {near[0]}?"
+        return f"did you mean {near}?"
     homes = [home for home in _homes(key[-1]) if home != key]
     if homes:
         return f"did you mean {dotted(homes[0])}?"
     return f"use one of {', '.join(fields)}"
+
+
+def _kinds_with(key: Key) -> list[str]:
+    """The kinds of a section that have the key, which the stated one lacks."""
+    models = [model for model in _models_at(key[:-1]) if key[-1] in model.model_fields]
+    return [get_args(model.model_fields["kind"].annotation)[0] for model in models]
 
 
 def _homes(name: str) -> list[Key]:
@@ -108,6 +122,5 @@ def _homes(name: str) -> list[Key]:
     found = {(section, field) for section in sections for field in fields_at((section,)) or {}}
     found |= {(field,) for field in RunOptions.model_fields}
     exact = sorted(key for key in found if key[-1] == name)
-    names = sorted({key[-1] for key in found})
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
-    return exact or sorted(key for key in found if near and key[-1] == near[0])
+    near = nearest(name, sorted({key[-1] for key in found}))
+    return exact or sorted(key for key in found if key[-1] == near)

@@ -1,6 +1,5 @@
 """Follows the includes of a spec into a graph of files at mounts, and says who reaches whom."""
 
-import difflib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from e3mega.errors import Problem
+from e3mega.errors import Problem, nearest
 from e3mega.metrics import Json
 from e3mega.spec.origins import Key, Place, dotted
 from e3mega.spec.yamlfile import Parsed, Setting, parse_scalar_text, parse_yaml
@@ -250,8 +249,8 @@ class GraphReader:
     def _nearest(self, name: str) -> str:
         folder = self.library / "fragments"
         known = [str(file.relative_to(folder))[:-5] for file in sorted(folder.rglob("*.yaml"))]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        return f"did you mean {near[0]}?" if near else f"put the file under {self.label(folder)}"
+        near = nearest(name, known)
+        return f"did you mean {near}?" if near else f"put the file under {self.label(folder)}"
 
     def _parse(self, path: Path, label: str) -> Parsed:
         resolved = path.resolve()

@@ -1,11 +1,10 @@
 """From a spec's path to its typed options with the origin of every value, or all its problems."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from e3mega.errors import Problem, SpecError
+from e3mega.errors import Problem, SpecError, nearest
 from e3mega.spec.check import type_check
 from e3mega.spec.compose import compose
 from e3mega.spec.files import LIBRARY
@@ -34,8 +33,8 @@ def find_spec(name: str, library: Path = LIBRARY) -> Path:
     if (runs / f"{name}.yaml").is_file():
         return runs / f"{name}.yaml"
     known = sorted(str(file.relative_to(runs))[:-5] for file in runs.rglob("*.yaml"))
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    fix = f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
+    near = nearest(name, known)
+    fix = f"did you mean {near}?" if near else f"use one of {', '.join(known)}"
     need = "a spec's path or the name of a run in specs/runs"
     raise SpecError((Problem("command line", "SPEC", repr(name), need, fix),))
 

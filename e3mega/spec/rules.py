@@ -1,10 +1,9 @@
 """Rules that tie several keys of a run together, one small function each."""
 
-import difflib
 import re
 from collections.abc import Callable, Iterator
 
-from e3mega.errors import Problem
+from e3mega.errors import Problem, nearest
 from e3mega.spec.cluster_rules import CLUSTER_RULES
 from e3mega.spec.findings import Finding, as_problem
 from e3mega.spec.layout_rules import LAYOUT_RULES
@@ -125,8 +124,8 @@ def server_args_are_vllms(options: RunOptions) -> Iterator[Finding]:
         elif plain != name and plain in known:
             yield Finding(key, "vLLM's long name with underscores", f"write {plain}")
         elif name not in known:
-            near = difflib.get_close_matches(plain, list(known), n=1)
-            fix = f"did you mean {near[0]}?" if near else "see vllm serve --help for its arguments"
+            near = nearest(plain, known)
+            fix = f"did you mean {near}?" if near else "see vllm serve --help for its arguments"
             yield Finding(key, f"an argument of vLLM {vllm_version()}", fix)
         elif need := misfit(known[name], value):
             yield Finding(key, need, f"write {need}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from e3mega.errors import JobError, SpecError, boundary
+from e3mega.errors import JobError, SpecError, boundary, nearest
 
 
 def test_what_others_raise_becomes_one_error_of_ours_with_its_words() -> None:
@@ -28,3 +28,21 @@ def test_words_may_be_chosen() -> None:
         boundary(JobError, "it failed", words=lambda error: type(error).__name__),
     ):
         raise KeyError("x")
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "meant"),
+    [
+        ("grop", ("loss/grpo", "task/countdown-3"), "loss/grpo"),
+        ("task/grpo", ("loss/grpo", "task/countdown-3"), "loss/grpo"),
+        ("GRPO", ("grpo", "gspo"), "grpo"),
+        ("mean", ("group_mean", "shifted_mean"), "group_mean"),
+        ("qwen3-17b", ("model/qwen3-1.7b", "model/qwen3-8b"), "model/qwen3-1.7b"),
+        ("steps", ("tokens", "patience"), None),
+        ("x", (), None),
+    ],
+)
+def test_a_misspelt_word_means_the_likest_name(
+    word: str, known: tuple[str, ...], meant: str | None
+) -> None:
+    assert nearest(word, known) == meant

@@ -111,6 +111,14 @@ COMPOSITIONS: dict[str, tuple[str, list[str], int, tuple[str, ...]]] = {
         3,
         ("override_generation_config", "remove it"),
     ),
+    "key of another kind": (
+        "include: [runs/quickstart]\n"
+        "curriculum: {stages: {easy: {exit: {kind: target, at_least: 0.5, every_steps: 5, "
+        "max_steps: 10, patience: 2}}}}",
+        [],
+        3,
+        ("easy.exit.patience", "remove it, or choose kind: plateau, which has it"),
+    ),
     "stage that overrides the model": (
         "include: [runs/quickstart]\ncurriculum: {stages: {easy: {seed: 3}}}",
         [],
