@@ -41,7 +41,7 @@ from e3mega.plan.topology import num_learner_ranks
 from e3mega.spec.schema.curriculum import StageMode
 from e3mega.spec.schema.layout import Device
 from e3mega.spec.schema.run import RunOptions
-from e3mega.tasks.sizes import max_prompt_tokens
+from e3mega.tasks.sizes import max_prompt_tokens, max_trace_tokens, mean_trace_tokens
 
 
 def estimate(options: RunOptions, stages: tuple[StagePlan, ...], server: ServerPlan) -> Estimates:
@@ -82,7 +82,8 @@ def _segments(options: RunOptions, stages: tuple[StagePlan, ...]) -> tuple[Segme
 
 def rank_estimates(model: ModelOptions, stage: StagePlan) -> tuple[RankEstimate, ...]:
     """Every rank of the learner in one stage."""
-    layout, num_bins = stage.learner, max(_bins_per_rank(stage, b, 1.0) for b in stage.budgets)
+    layout = stage.learner
+    num_bins = max(_bins_per_rank(stage, budget, budget.tokens) for budget in stage.budgets)
     activations = {
         pp_rank: activation_bytes(
             model,
@@ -164,12 +165,12 @@ class _View:
         """One stage at one of its budgets."""
         options, layout = self.options, stage.learner
         is_rl = stage.mode is StageMode.RL
-        mean = options.estimates.completion_frac * budget.tokens
+        mean = self._mean_tokens(stage, budget)
         sequence = max_prompt_tokens(stage.task) + mean
         num_sequences = stage.rollout.prompts_per_step * stage.rollout.samples_per_prompt
         passes = passes_per_step(layout, num_scoring=num_scoring_passes(stage))
         step_flops = passes * num_sequences * forward_flops(options.model, sequence)
-        bins = _bins_per_rank(stage, budget, options.estimates.completion_frac)
+        bins = _bins_per_rank(stage, budget, mean)
         learning = learning_seconds(
             options.model,
             layout,
@@ -212,6 +213,16 @@ class _View:
             measuring_s=measuring,
             total_s=round_s / per_round * _num_steps(stage, budget) + measuring,
         )
+
+    def _mean_tokens(self, stage: StagePlan, budget: BudgetPlan) -> float:
+        """Mean completion: that of its traces in a supervised stage, which may be far shorter than
+        the budget, where the task's options tell it."""
+        share = self.options.estimates.completion_frac
+        if stage.mode is StageMode.RL:
+            return share * budget.tokens
+        longest = max_trace_tokens(stage.task) - max_prompt_tokens(stage.task)
+        known = mean_trace_tokens(stage.task)
+        return share * min(budget.tokens, longest) if known is None else known
 
     def _load(self, stage: StagePlan, num_sequences: int, budget_tokens: int) -> Load:
         """One server's share of sequences."""
@@ -275,11 +286,11 @@ def _slowness(num_sequences: int, mean: float, budget: BudgetPlan) -> float:
     return slowness(num_sequences, mean_tokens=mean, longest_tokens=budget.tokens)
 
 
-def _bins_per_rank(stage: StagePlan, budget: BudgetPlan, completion_frac: float) -> int:
-    """Packed bins of one step on each data-parallel rank."""
+def _bins_per_rank(stage: StagePlan, budget: BudgetPlan, completion_tokens: float) -> int:
+    """Packed bins of one step on each data-parallel rank, completions of this length on average."""
     num_sequences = stage.rollout.prompts_per_step * stage.rollout.samples_per_prompt
     prompt = budget.max_sequence_tokens - budget.tokens
-    tokens = num_sequences * (prompt + completion_frac * budget.tokens)
+    tokens = num_sequences * (prompt + completion_tokens)
     return max(1, math.ceil(tokens / budget.packed_tokens / stage.learner.dp))
 
 

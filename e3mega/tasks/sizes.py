@@ -31,13 +31,34 @@ def max_trace_tokens(options: TaskOptions) -> int:
     """
     if not isinstance(options, CountdownOptions):
         return options.max_prompt_tokens + options.max_trace_tokens
-    n = options.num_numbers
-    answer = 2 * n - 1 + 2 * (n - 2) + 3
     return (
         num_prompt_tokens(options)
         + options.max_trace_attempts * num_attempt_tokens(options)
-        + answer
+        + _num_answer_tokens(options)
     )
+
+
+def mean_trace_tokens(options: TaskOptions) -> float | None:
+    """Mean tokens of a supervised trace without its prompt; None where only the data can tell.
+
+    Countdown: a trace makes ``(1 - (1 - s)^m) / s`` attempts on average if it stops behind each
+    with the probability s and behind number m at the latest; then it answers, or gives up in two
+    words. Without verification it is one attempt without a verdict, and its answer.
+    """
+    if not isinstance(options, CountdownOptions):
+        return None
+    answer, attempt = _num_answer_tokens(options), num_attempt_tokens(options)
+    if not options.trace_has_verification:
+        return attempt - 1 + answer
+    stop, most = options.trace_stop_frac, options.max_trace_attempts
+    num_attempts = (1 - (1 - stop) ** most) / stop
+    hit = options.trace_hit_frac
+    return num_attempts * attempt + hit * answer + (1 - hit) * 2
+
+
+def _num_answer_tokens(options: CountdownOptions) -> int:
+    n = options.num_numbers
+    return 2 * n - 1 + 2 * (n - 2) + 3
 
 
 def own_words(options: TaskOptions) -> tuple[str, ...]:

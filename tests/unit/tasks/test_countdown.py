@@ -1,6 +1,7 @@
 """Countdown's problems, split, streams, traces and probes."""
 
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from e3mega.tasks.interface import Prompt, Task
 from e3mega.tasks.sizes import (
     max_prompt_tokens,
     max_trace_tokens,
+    mean_trace_tokens,
     num_held_out_problems,
     vocabulary_size,
 )
@@ -209,3 +211,22 @@ def test_traces_without_verification_state_a_hit_at_once() -> None:
         marks = plain.mark(trace.prompt, trace.token_ids)
         assert (marks.reward, marks.num_attempts) == (1.0, 0)
         assert len(trace.prompt.token_ids + trace.token_ids) <= max_trace_tokens(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"max_trace_attempts": 24},
+        {"num_numbers": 2, "max_trace_attempts": 3, "trace_stop_frac": 0.2},
+        {"num_numbers": 4, "max_number": 4, "trace_hit_frac": 0.9, "trace_stop_frac": 1.0},
+        {"trace_has_verification": False},
+    ],
+)
+def test_the_mean_length_of_traces_follows_from_the_options(changes: dict[str, Any]) -> None:
+    """Within three standard errors of 4000 traces; the planner counts a warm-up's tokens by it."""
+    options = CountdownOptions(kind="countdown", **changes)
+    task = CountdownTask(options, 1)
+    lengths = np.array([len(task.trace(index).token_ids) for index in range(4000)])
+    mean = mean_trace_tokens(options)
+    assert mean is not None
+    assert abs(lengths.mean() - mean) <= 3 * lengths.std() / np.sqrt(4000)
