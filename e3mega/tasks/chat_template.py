@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from e3mega.errors import E3Error
+from e3mega.errors import E3Error, boundary
 
 Message = Mapping[str, str]
 
@@ -24,14 +24,16 @@ class ChatTemplate:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         config = folder / "tokenizer_config.json"
-        self._config: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+        text = config.read_text(encoding="utf-8") if config.exists() else "{}"
+        self._config: dict[str, Any] = json.loads(text)
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
         )
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-        self._template = environment.from_string(self._source())
+        with boundary(E3Error, f"{folder}: its chat template cannot be read"):
+            self._template = environment.from_string(self._source())
 
     def _source(self) -> str:
         file = self._folder / "chat_template.jinja"
@@ -57,12 +59,8 @@ class ChatTemplate:
             for name, value in self._config.items()
             if name.endswith("_token") and value is not None
         }
-        try:
+        with boundary(E3Error, f"{self._folder}: its chat template refuses the prompt"):
             return self._template.render(messages=messages, add_generation_prompt=True, **tokens)
-        except TemplateError as error:
-            raise E3Error(
-                f"{self._folder}: its chat template refuses the prompt: {error}"
-            ) from None
 
 
 def _to_json(value: object, indent: int | None = None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from e3mega.errors import E3Error
+from e3mega.errors import E3Error, boundary
 from e3mega.tasks.chat_template import ChatTemplate
 
 
@@ -24,7 +24,8 @@ class TextTokenizer:
         file = folder / "tokenizer.json"
         if not file.exists():
             raise E3Error(f"{folder} holds no tokenizer.json; name a model with a fast tokenizer")
-        self._tokenizer = Tokenizer.from_file(str(file))
+        with boundary(E3Error, f"{file} is no tokenizer"):
+            self._tokenizer = Tokenizer.from_file(str(file))
         content = json.loads(file.read_text(encoding="utf-8"))
         self._is_byte_level = '"ByteLevel"' in json.dumps(content["decoder"])
         self._added = {each["id"]: each["content"] for each in content["added_tokens"]}
@@ -38,10 +39,12 @@ class TextTokenizer:
             ends = json.loads(generation.read_text(encoding="utf-8")).get("eos_token_id")
             if ends is not None:
                 return tuple(ends) if isinstance(ends, list) else (ends,)
-        config = json.loads((self._folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        end = config.get("eos_token")
+        config = self._folder / "tokenizer_config.json"
+        end = json.loads(config.read_text(encoding="utf-8") if config.exists() else "{}").get(
+            "eos_token"
+        )
         word = end["content"] if isinstance(end, dict) else end
-        token = None if word is None else self._tokenizer.token_to_id(word)
+        token = self._tokenizer.token_to_id(word) if isinstance(word, str) else None
         if token is None:
             raise E3Error(f"{self._folder}/tokenizer_config.json: eos_token is missing or unknown")
         return (token,)

@@ -1,5 +1,6 @@
 """Texts, bytes and places of tokens, against the tokenizers library itself."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,33 @@ def test_a_template_cannot_reach_outside_its_sandbox(tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").write_text(hostile, encoding="utf-8")
     with pytest.raises(E3Error, match="refuses"):
         TextTokenizer(tmp_path).user_turn("x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"chat_template": "{% for x in %}"}, "its chat template cannot be read: Expected"),
+        ({"chat_template": "{% for i in range(10**9) %}{% endfor %}"}, "refuses the prompt: Range"),
+        ({"eos_token": ["<|im_end|>"]}, "eos_token is missing or unknown"),
+        (None, "eos_token is missing or unknown"),
+    ],
+)
+def test_a_folder_that_lacks_something_says_so(
+    changes: dict[str, object] | None, words: str, tmp_path: Path
+) -> None:
+    folder = write_byte_level(tmp_path)
+    config = folder / "tokenizer_config.json"
+    if changes is None:
+        config.unlink()
+    else:
+        config.write_text(json.dumps({**json.loads(config.read_text()), **changes}))
+    tokenizer = TextTokenizer(folder)
+    with pytest.raises(E3Error, match=words):
+        assert tokenizer.end_token_ids
+        tokenizer.user_turn("2 + 2?")
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(E3Error, match=r"tokenizer\.json is no tokenizer: EOF"):
+        TextTokenizer(folder)
 
 
 def test_the_own_tokenizer_writes_its_language_one_token_a_word(tmp_path: Path) -> None:
