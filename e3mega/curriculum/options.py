@@ -35,8 +35,8 @@ class CoupledBudget(Options):
     """Names the rule."""
     candidates: tuple[TokenCount, ...]
     """Budgets tried, ascending."""
-    kappa: PositiveFloat = 1.2
-    """How much doubling the budget may still help."""
+    kappa: Annotated[float, Field(ge=1.0)] = 1.2
+    """How much doubling the budget may still help; it never hurts, so at least 1."""
     floor_tokens: TokenCount | None = None
     """B_0 of the rule: smaller candidates do not qualify."""
     has_mean_length_floor: bool = False
@@ -77,7 +77,7 @@ class TokensExit(Options):
     """Names the rule."""
     of: TokenKind
     """Which tokens are counted."""
-    num_tokens: Positive
+    num_tokens: TokenCount
     """Tokens of the stage; the round that reaches them is finished."""
     max_steps: Positive
     """Cap of optimizer steps."""

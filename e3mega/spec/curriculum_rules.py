@@ -110,6 +110,20 @@ def exit_can_be_measured(view: StageView) -> Iterator[Finding]:
             yield Finding(view.key("exit", "of"), "something that {0} has", fix, mode)
 
 
+def exit_can_come_before_its_cap(view: StageView) -> Iterator[Finding]:
+    """A target is read at least once, and a plateau one time more than its patience, in time."""
+    leave = view.stage.exit
+    if not isinstance(leave, PlateauExit | TargetExit):
+        return
+    needed = leave.patience + 1 if isinstance(leave, PlateauExit) else 1
+    if needed * leave.every_steps > leave.max_steps:
+        what = f"{needed} measurements within" if needed > 1 else "at most"
+        most = leave.max_steps // needed
+        fix = f"use {most} or less" if most else "raise max_steps, or lower patience"
+        cites = (view.key("exit", "max_steps"),)
+        yield Finding(view.key("exit", "every_steps"), f"{what} {{0}}", fix, cites)
+
+
 def ramp_reaches_its_levels(view: StageView) -> Iterator[Finding]:
     """A ramp gets to its last level before the stage must end."""
     budget, leave = view.stage.budget, view.stage.exit
@@ -188,6 +202,7 @@ CURRICULUM_RULES: tuple[Rule, ...] = (
     coupled_rule_can_be_measured,
     steps_are_whole_rounds,
     exit_can_be_measured,
+    exit_can_come_before_its_cap,
     ramp_reaches_its_levels,
     data_can_come,
     servers_keep_their_layout,

@@ -52,7 +52,11 @@ class CountdownTask:
             if self._graded is None or (problem.numbers, problem.target) in self._graded
         ]
         if not self._training:
-            raise E3Error(f"task.problems = {options.problems}: no training problem is in it")
+            raise E3Error(
+                f"task.held_out_frac = {options.held_out_frac} leaves no problem to train on"
+                if options.problems is None
+                else f"task.problems = {options.problems}: no training problem is in it"
+            )
         easy, hard = split.held_out[Half.EASY], split.held_out[Half.HARD]
         pairs = (((Half.EASY, e), (Half.HARD, h)) for e, h in zip(easy, hard, strict=False))
         self._held_out = list(chain.from_iterable(pairs))

@@ -230,3 +230,8 @@ def test_the_mean_length_of_traces_follows_from_the_options(changes: dict[str, A
     mean = mean_trace_tokens(options)
     assert mean is not None
     assert abs(lengths.mean() - mean) <= 3 * lengths.std() / np.sqrt(4000)
+
+
+def test_a_split_that_leaves_nothing_to_train_on_is_refused() -> None:
+    with pytest.raises(E3Error, match=r"held_out_frac = 1\.0 leaves no problem"):
+        CountdownTask(CountdownOptions(kind="countdown", held_out_frac=1.0), 1)
