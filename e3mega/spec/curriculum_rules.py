@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from e3mega.curriculum.allowance import possible_budgets
 from e3mega.curriculum.exit import max_steps
 from e3mega.curriculum.options import (
     CoupledBudget,
@@ -137,6 +138,24 @@ def ramp_reaches_its_levels(view: StageView) -> Iterator[Finding]:
         yield Finding(key, "its last level within {0}", fix, cites)
 
 
+def caps_hold_a_round(view: StageView) -> Iterator[Finding]:
+    """A round is refused where it could pass a cap, so a smaller cap lets none begin."""
+    stage, budgets = view.stage, possible_budgets(view.stage.budget)
+    rollout, rule = stage.rollout, stage.loss.dynamic_sampling
+    sequences = rollout.prompts_per_step * rollout.steps_per_round * rollout.samples_per_prompt
+    trained = sequences * min(budgets, default=0)
+    generated = trained * (1 + (rule.max_refills if rule is not None else 0)) * view.is_rl
+    least = {"max_trained_tokens": trained, "max_generated_tokens": generated}
+    for section in (("curriculum",), view.key()):
+        caps = stage.caps if len(section) > 1 else view.options.curriculum.caps
+        for name, tokens in least.items():
+            cap: int | None = getattr(caps, name)
+            if cap is not None and cap < tokens:
+                need = f"at least {tokens}, what a round of stage {view.name} may take"
+                fix = "raise it, or make the round smaller"
+                yield Finding((*section, "caps", name), need, fix)
+
+
 def data_can_come(view: StageView) -> Iterator[Finding]:
     """Bounds of pass rates leave room, and only an RL stage knows what was solved."""
     data = view.stage.data
@@ -204,6 +223,7 @@ CURRICULUM_RULES: tuple[Rule, ...] = (
     exit_can_be_measured,
     exit_can_come_before_its_cap,
     ramp_reaches_its_levels,
+    caps_hold_a_round,
     data_can_come,
     servers_keep_their_layout,
     evaluation_fits,

@@ -36,6 +36,17 @@ RUN = "include: [runs/quickstart]\nname: wrong\n"
             ("got 3", "3 measurements within curriculum.stages.easy.exit.max_steps = 8", "use 2"),
         ),
         (
+            f"{EASY}{{caps: {{max_trained_tokens: 16383}}}}}}}}",
+            "curriculum.stages.easy.caps.max_trained_tokens",
+            ("got 16383", "at least 16384, what a round of stage easy may take"),
+        ),
+        (
+            "loss: {dynamic_sampling: {max_refills: 2}}\n"
+            "curriculum: {caps: {max_generated_tokens: 40k}}",
+            "curriculum.caps.max_generated_tokens",
+            ("got 40960", "at least 49152, what a round of stage easy may take"),
+        ),
+        (
             f"{EASY}{{budget: {{kind: coupled, candidates: [64], kappa: 0.9}}}}}}}}",
             "curriculum.stages.easy.budget.kappa",
             ("got 0.9", "at least 1"),
