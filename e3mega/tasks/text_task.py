@@ -243,12 +243,15 @@ class TextTask:
     def _places(
         self, body: Sequence[int], response: str, attempts: Sequence[TextAttempt]
     ) -> tuple[int, ...]:
-        """Tokens after which each attempt is complete."""
+        """Tokens after which each attempt is complete; attempts are in order."""
         ends = self._tokenizer.ends(body)
-        return tuple(
-            min(len(body), 1 + bisect_left(ends, len(response[: each.end].encode())))
-            for each in attempts
-        )
+        places: list[int] = []
+        read = num_bytes = 0
+        for each in attempts:
+            num_bytes += len(response[read : each.end].encode())
+            read = each.end
+            places.append(min(len(body), 1 + bisect_left(ends, num_bytes)))
+        return tuple(places)
 
     def attempts(self, prompt: Prompt, token_ids: Sequence[int]) -> tuple[Attempt, ...]:
         """The attempts of a completion, with a verdict where the response states one."""

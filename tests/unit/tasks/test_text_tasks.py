@@ -206,6 +206,21 @@ def test_a_megabyte_is_marked_in_linear_time(
     assert time.monotonic() - start < 5
 
 
+def test_marks_take_linear_time(tmp_path: Path) -> None:
+    """Four times as many attempts, four times the time; where it was quadratic, ten."""
+    task = make(COUNTDOWN, tmp_path)
+
+    def seconds(count: int) -> float:
+        ids = (*TextTokenizer(tmp_path).ids("1 = 1 漢漢漢漢漢漢\n\n" * count), *task.end_token_ids)
+        start = time.process_time()
+        marks = task.mark(Prompt("3 5 7 : 56", (), "all"), ids)
+        assert marks.num_attempts == count and marks.attempts_at[-1] == len(ids) - 2
+        return time.process_time() - start
+
+    few = min(seconds(8_000) for _ in range(2))
+    assert seconds(32_000) < 7 * few
+
+
 def test_graded_problems_of_a_file_take_the_place_of_drawn_ones(tmp_path: Path) -> None:
     file = tmp_path / "hard.parquet"
     problems = ProblemSet(
