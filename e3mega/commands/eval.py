@@ -111,10 +111,8 @@ def _order(options: argparse.Namespace) -> "EvaluationOrder":
     from e3mega.spec.task_file import named_task
 
     training = options.training_budget
-    if training is not None and training not in options.budgets:
-        raise E3Error(
-            f"--training-budget: {training} is none of --budgets, where accuracy is known; add it"
-        )
+    if training is not None and training >= max(options.budgets):
+        raise E3Error(f"--training-budget: {training}: no larger one is among --budgets; add some")
     protocol = Protocol(
         budgets=options.budgets,
         training_budget=training,

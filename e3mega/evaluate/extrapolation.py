@@ -4,7 +4,8 @@
 
 by trapezoids between the measured budgets B_tr = B_0 < B_1 < ... < B_K. It is the mean gain over
 the doublings beyond the training budget, in accuracy: 0 when more tokens do not help, and 0.1 when
-accuracy lies 0.1 higher there on average. B_tr must be one of the measured budgets.
+accuracy lies 0.1 higher there on average. B_tr need not be among the
+test budgets: accuracy at it is read off the same generations.
 """
 
 from collections.abc import Sequence
@@ -46,10 +47,11 @@ def extrapolation(
     outcomes: Outcomes, budgets: Sequence[int], training_budget: int, *, seed: int
 ) -> Extrapolation | None:
     """E of truncated generations; None unless a larger budget than the training one was tested."""
-    if training_budget not in budgets or max(budgets) <= training_budget:
+    if max(budgets) <= training_budget:
         return None
-    solved_PK = np.stack([(outcomes.solved_at_PS <= b).mean(axis=1) for b in budgets], axis=1)
-    area = area_beyond(budgets, solved_PK.mean(axis=0)[None], training_budget)[0]
-    spread_R = area_beyond(budgets, resampled_means(solved_PK, seed=seed), training_budget)
+    read = (training_budget, *(budget for budget in budgets if budget > training_budget))
+    solved_PK = np.stack([(outcomes.solved_at_PS <= b).mean(axis=1) for b in read], axis=1)
+    area = area_beyond(read, solved_PK.mean(axis=0)[None], training_budget)[0]
+    spread_R = area_beyond(read, resampled_means(solved_PK, seed=seed), training_budget)
     stderr = float(spread_R.std(ddof=1))
     return Extrapolation(training_budget, max(budgets), float(area), stderr)

@@ -41,7 +41,7 @@ def test_a_number_that_is_none_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((*EVAL, "--training-budget", "63"), "63 is none of --budgets"),
+        ((*EVAL, "--training-budget", "64"), "64: no larger one is among --budgets"),
         ((*GRADE, "--easy-above", ".1", "--hard-up-to", ".5"), "0.5 lies above --easy-above 0.1"),
     ],
 )

@@ -46,4 +46,11 @@ def test_its_error_is_that_of_a_slow_bootstrap() -> None:
 def test_without_a_larger_budget_there_is_no_extrapolation() -> None:
     solved_at = np.full((9, 1), 32)
     assert extrapolation(outcomes(solved_at), BUDGETS, 256, seed=1) is None
-    assert extrapolation(outcomes(solved_at), BUDGETS, 100, seed=1) is None
+
+
+def test_a_training_budget_between_the_test_budgets_is_read_off_too() -> None:
+    """Of nine solved at 100 tokens or fewer, three within 64: 2/3 more at once, then flat."""
+    solved_at = np.array([[20], [40], [60], [90], [90], [90], [100], [100], [100]])
+    found = extrapolation(outcomes(solved_at), (32, 128, 256), 64, seed=1)
+    assert found is not None and (found.from_tokens, found.to_tokens) == (64, 256)
+    assert found.area == pytest.approx((2 / 3 / 2 + 2 / 3) / 2)
