@@ -4,8 +4,8 @@
 
 by trapezoids between the measured budgets B_tr = B_0 < B_1 < ... < B_K. It is the mean gain over
 the doublings beyond the training budget, in accuracy: 0 when more tokens do not help, and 0.1 when
-accuracy lies 0.1 higher there on average. B_tr need not be among the
-test budgets: accuracy at it is read off the same generations.
+accuracy lies 0.1 higher there on average. B_tr need not be among the test budgets: accuracy at it
+is read off the same generations.
 """
 
 from collections.abc import Sequence

@@ -17,7 +17,7 @@ from e3mega.evaluate.difficulty import Thresholds, by_quantiles, by_thresholds
 from e3mega.evaluate.grade_journal import GradedProblem, GradeJournal
 from e3mega.evaluate.grading import Sampling, ToGrade, grade_problems
 from e3mega.generation.model_folder import ModelFolder
-from e3mega.plan.paths import GradePaths
+from e3mega.plan.paths import GradePaths, unfinished
 from e3mega.rollout.whole_file import write_whole
 from e3mega.run.measuring.grade_progress import GradeProgress
 from e3mega.run.measuring.model_source import model_at
@@ -168,8 +168,11 @@ def _conclude(order: GradeOrder) -> GradeSummary:
         )
         for split in (TRAIN, HELD_OUT)
     }
-    write_problems(paths.problems, ProblemSet(problems[TRAIN], problems[HELD_OUT]))
-    _write_completions(paths.completions, journal)
+    files = (paths.problems, paths.completions)
+    write_problems(unfinished(files[0]), ProblemSet(problems[TRAIN], problems[HELD_OUT]))
+    _write_completions(unfinished(files[1]), journal)
+    for path in files:
+        unfinished(path).replace(path)
     num_samples = sum(each.num_samples for each in graded)
     summary = GradeSummary(
         num_problems={name: named.count(name) for name in sorted(set(named))},
