@@ -67,21 +67,25 @@ def _lead(post: _Post, console: Console, signals: list[int]) -> int:
     head = Head(plan, paths, station, post.jobs, attempt)
     ending = Ending("the supervisor failed", 1)
     try:
-        # Jobs are forked before anything that may start threads.
-        station.board.give_order(attempt=attempt)
-        post.jobs.start(attempt)
-        ending = _show(head, post, console, signals)
-    finally:
-        station.board.give_order(
-            attempt=head.attempt, ending=ending.reason, exit_code=ending.exit_code
-        )
-        head.close()
-        kill_descendants()
-        remove_shared_memory(paths, station.node)
-        end_attempt(paths.exit_reason, reason=ending.reason, exit_code=ending.exit_code)
-    try:
+        try:
+            # Jobs are forked before anything that may start threads.
+            station.board.give_order(attempt=attempt)
+            post.jobs.start(attempt)
+            ending = _show(head, post, console, signals)
+        except (E3Error, OSError) as error:
+            ending = Ending(str(error), 1)
+            raise
+        finally:
+            station.board.give_order(
+                attempt=head.attempt, ending=ending.reason, exit_code=ending.exit_code
+            )
+            head.close()
+            kill_descendants()
+            remove_shared_memory(paths, station.node)
+            end_attempt(paths.exit_reason, reason=ending.reason, exit_code=ending.exit_code)
         return conclude(ending, plan, paths, console)
     finally:
+        # The other nodes wait for it, however this one ends.
         station.board.give_order(
             attempt=head.attempt, ending=ending.reason, exit_code=ending.exit_code, is_over=True
         )

@@ -159,14 +159,18 @@ def wait_for(condition: Callable[[], bool], seconds: float = 150.0) -> None:
         time.sleep(0.02)
 
 
-def processes_of(run_dir: Path) -> list[psutil.Process]:
-    """Living processes that name the run folder, and the grandchildren noted in it."""
+def processes_of(run_dir: Path, *words: str) -> list[psutil.Process]:
+    """Living processes that name the run folder, and the grandchildren noted in it.
+
+    Those alone that have all the words in their command lines.
+    """
     noted = {int(path.name.split("_")[1]) for path in run_dir.glob("grandchild_*")}
     found: list[psutil.Process] = []
     for process in psutil.process_iter():
         try:
-            is_ours = process.pid in noted or str(run_dir) in process.cmdline()
-            if is_ours and process.status() != psutil.STATUS_ZOMBIE:
+            line = process.cmdline()
+            is_ours = process.pid in noted or str(run_dir) in line
+            if is_ours and set(words) <= set(line) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.NoSuchProcess:
             continue

@@ -27,9 +27,9 @@ ROOT = Path(__file__).parents[3]
 LEARNS = "while not (run_dir / f'over_{sys.argv[2]}').exists(): time.sleep(0.02)\n"
 
 
-def training_plan(**cluster: float) -> Plan:
-    """The small run, its loop among fakes and nobody at the other jobs."""
-    sets = ["checkpoint.every_rounds=1", *(f"cluster.{k}={v}" for k, v in cluster.items())]
+def training_plan(*more: str, **cluster: float | str) -> Plan:
+    """The small run, its loop among fakes and nobody at the other jobs; ``more`` are settings."""
+    sets = ["checkpoint.every_rounds=1", *more, *(f"cluster.{k}={v}" for k, v in cluster.items())]
     plan = compile_plan(resolve_spec(find_spec("quickstart-small"), sets=sets).options)
     loop = ("{python}", "-m", "tests.unit.run.training_job", "{run_dir}", "{attempt}")
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT))))
@@ -60,8 +60,7 @@ class Struck:
 
     def process(self, *words: str) -> psutil.Process:
         """The newest process of the run with these words in its command line."""
-        found = [p for p in processes_of(self.run_dir) if set(words) <= set(p.cmdline())]
-        return max(found, key=lambda process: process.create_time())
+        return max(processes_of(self.run_dir, *words), key=lambda process: process.create_time())
 
     def kill(self, *words: str) -> None:
         """Kill a process of the run."""

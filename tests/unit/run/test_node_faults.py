@@ -91,14 +91,22 @@ def test_a_node_without_node_0_says_what_it_waited_for(started: Started) -> None
     assert "waited 1 s for node 0 to begin the run" in line and "order.json" in line
 
 
+def test_what_node_0_cannot_start_is_told_on_every_node_at_once(started: Started) -> None:
+    two_nodes(started, STEADY, interface="nowhere0")
+    head, member = started.node(0), started.node(1)
+    words = "has no address on nowhere0; set cluster.interface to one of "
+    assert words in finish(head)[-1]
+    assert words in finish(member)[-1]
+    assert (head.returncode, member.returncode) == (1, 1)
+    (attempt,) = attempts_of(started.run_dir)
+    assert words in str(attempt["reason"])
+
+
 def test_a_node_that_falls_silent_ends_the_run(started: Started) -> None:
     two_nodes(started, dict(STEADY), heartbeat_deadline_s=3.0)
     head, member = started.node(0), started.node(1)
     wait_for(lambda: marks(started.run_dir, "learner_1") == 1)
-    supervisors = [
-        p for p in processes_of(started.run_dir) if "e3mega.run.supervisor" in p.cmdline()
-    ]
-    (silent,) = [p for p in supervisors if p.cmdline()[-2:] == ["1", "test.0"]]
+    (silent,) = processes_of(started.run_dir, "e3mega.run.supervisor", "1", "test.0")
     silent.suspend()
     assert f"node 1 ({socket.gethostname()}) is silent since" in finish(head)[-1]
     silent.resume()
@@ -120,9 +128,9 @@ def test_nodes_whose_node_0_is_killed_do_not_stay(started: Started) -> None:
     two_nodes(started, dict(STEADY), heartbeat_deadline_s=2.0)
     head, member = started.node(0), started.node(1)
     wait_for(lambda: marks(started.run_dir, "learner_1") == 1)
-    for process in processes_of(started.run_dir):
-        if process.cmdline()[-2:] == ["0", "test.0"] or process.pid == head.pid:
-            process.kill()
+    head.kill()
+    for process in processes_of(started.run_dir, "e3mega.run.supervisor", "0", "test.0"):
+        process.kill()
     assert "node 0 is silent since" in finish(member)[-1]
     wait_for(lambda: processes_of(started.run_dir) == [])
 

@@ -46,11 +46,8 @@ class Run:
         return finish(self.process)
 
     def supervisor(self) -> int:
-        found = [
-            p.pid for p in processes_of(self.run_dir) if "e3mega.run.supervisor" in p.cmdline()
-        ]
-        assert len(found) == 1
-        return found[0]
+        (found,) = processes_of(self.run_dir, "e3mega.run.supervisor")
+        return found.pid
 
 
 class Runs:
