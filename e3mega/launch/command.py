@@ -81,8 +81,14 @@ def _show(plan: Plan, launch: Launch, profile: SiteProfile) -> None:
 
 
 def show_scripts(order: Order, profile: SiteProfile, console: Console) -> None:
-    """Print what nemo-run would submit."""
+    """Print what nemo-run would submit; of a chain's later jobs only what is different."""
     for rendered in render(order, profile):
+        if rendered.behind is not None:
+            print(
+                f"== {rendered.name}: as {rendered.behind} but with --continues, when that one has "
+                "ended, however it ends"
+            )
+            continue
         console.print(f"\n== {rendered.name}, by {profile.path}", highlight=False)
         print(rendered.text)
 

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,12 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What would be submitted. Example: ``Rendered("a", "#!/bin/bash ...")``."""
+    """What would be submitted. Example: ``Rendered("a-0", "#!/bin/bash ...", None)``."""
 
     name: str
     text: str
+    behind: str | None
+    """The job of the same chain that it goes on after, with all but the same text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,9 @@ def render(order: Order, profile: SiteProfile) -> list[Rendered]:
     with tempfile.TemporaryDirectory() as scratch:
         with _experiment(order, profile, Path(scratch)) as experiment:
             experiment.dryrun(log=False, exist_ok=True, delete_exp_dir=False)
-            texts = _texts(experiment, profile, Path(scratch))
+            texts = _texts(experiment, order, profile, Path(scratch))
         home = str(order.home)
-        return [Rendered(text.name, text.text.replace(scratch, home)) for text in texts]
+        return [replace(text, text=text.text.replace(scratch, home)) for text in texts]
 
 
 def submit(order: Order, profile: SiteProfile) -> dict[str, str]:
@@ -159,7 +161,13 @@ def _add(
     return before
 
 
-def _texts(experiment: Any, profile: SiteProfile, scratch: Path) -> list[Rendered]:
+def _texts(experiment: Any, order: Order, profile: SiteProfile, scratch: Path) -> list[Rendered]:
+    chain = profile.options.chain
+    behind = {
+        job_name(launch.run_dir, number): job_name(launch.run_dir, number - 1)
+        for launch in order.launches
+        for number in range(1, 1 if chain is None else chain.jobs)
+    }
     found: list[Rendered] = []
     for job in experiment.jobs:
         scripts = sorted(scratch.rglob(f"{job.id}*_sbatch.sh"))
@@ -169,7 +177,7 @@ def _texts(experiment: Any, profile: SiteProfile, scratch: Path) -> list[Rendere
         tasks = sorted(path for path in scratch.rglob("scripts/*.sh") if job.id in str(path))
         for path in tasks:
             text += f"\n# {path.name}\n{path.read_text(encoding='utf-8')}"
-        found.append(Rendered(job.id, text))
+        found.append(Rendered(job.id, text, behind.get(job.id)))
     assert found, f"{profile.path}: the experiment has no job"
     return found
 

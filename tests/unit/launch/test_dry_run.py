@@ -1,16 +1,21 @@
 """A dry run shows the plan, the ranks and the script, and leaves nothing."""
 
-from importlib.util import find_spec
+from importlib.util import find_spec as find_module
 from pathlib import Path
 
 import pytest
 
 from e3mega.cli import main
+from e3mega.launch.experiment import Launch, Order, render
+from e3mega.launch.profile import read_profile
+from e3mega.plan.compile import checked_plan
 from e3mega.run.attempts import Attempt
 from e3mega.run.node import why_not_continued
+from e3mega.spec.resolve import find_spec, resolve_spec
 
 needs_nemo_run = pytest.mark.skipif(
-    find_spec("nemo_run") is None, reason="nemo-run is not installed: make setup EXTRAS=...,cluster"
+    find_module("nemo_run") is None,
+    reason="nemo-run is not installed: make setup EXTRAS=...,cluster",
 )
 
 SLURM = """\
@@ -55,9 +60,25 @@ def test_a_dry_run_shows_everything_and_leaves_nothing(
         "module load something",
         f"-m e3mega.run.node {run_dir} --launch quickstart-small-",
         "--first-node 0 --pass-env WANDB_API_KEY\n",
-        "--first-node 0 --pass-env WANDB_API_KEY --continues\n",
+        "\n== run-1: as run-0 but with --continues, when that one has ended, however it ends\n",
     ):
         assert words in shown, words
+    assert shown.count("#!/bin/bash") == 1, "the script of one job stands for the chain"
+
+
+@needs_nemo_run
+def test_the_jobs_of_a_chain_differ_in_what_a_dry_run_says(site: Path, tmp_path: Path) -> None:
+    plan = checked_plan(resolve_spec(find_spec("quickstart-small")))
+    order = Order("a", (Launch(plan, tmp_path / "run", "a-17"),), tmp_path / "home")
+    first, second = render(order, read_profile(site))
+    assert (first.behind, second.behind) == (None, "run-0")
+    # nemo-run hands the dependency to sbatch itself.
+    assert second.text.count(" --continues\n") == 1 and "--continues" not in first.text
+    plain = second.text.replace(" --continues\n", "\n")
+    for own in ("run-1", "a-17-1"):
+        assert own in plain
+        plain = plain.replace(own, f"{own[:-1]}0")
+    assert plain == first.text
 
 
 @needs_nemo_run
@@ -83,7 +104,7 @@ def test_nodes_of_two_sorts_become_one_heterogeneous_job(
     more = [word for each in sets for word in ("--set", each)]
     assert launch(site, tmp_path / "run", *more) == 0
     shown = capsys.readouterr().out
-    assert shown.count("#SBATCH hetjob") == 2 * 2, "three groups, in each job of the chain"
+    assert shown.count("#SBATCH hetjob") == 2, "three groups"
     for group, first_node in ((0, 0), (1, 1), (2, 3)):
         assert f"--het-group={group}" in shown
         assert f"--first-node {first_node} " in shown
@@ -99,7 +120,7 @@ def test_a_sweep_is_shown_with_what_waits_for_what(
     shared = "quickstart-small-shared-1"
     for name in ("quickstart-small-loss-grpo", "quickstart-small-loss-grpo_mask"):
         assert f"{name} waits for {shared} and begins behind it" in shown
-        assert f"== {name}-1, by" in shown, "each run is a chain of two jobs"
+        assert f"== {name}-1: as {name}-0 but" in shown, "each run is a chain of two jobs"
     assert not any(path.is_dir() for path in (tmp_path / "out").iterdir())
 
 
