@@ -19,10 +19,8 @@ def run(options: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from e3mega.errors import RecordError
+    from e3mega.errors import E3Error, RecordError, boundary
     from e3mega.plan.paths import RunPaths, default_run_root
-    from e3mega.run.views.progress import Progress
-    from e3mega.run.views.status import read_status, state_words
 
     root: Path = options.root or default_run_root()
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -30,23 +28,34 @@ def run(options: argparse.Namespace) -> int:
         table.add_column(title, no_wrap=True)
     table.add_column("state")
     for plan in sorted(root.rglob(RunPaths(root).plan.name)):
+        cells = ("", "", "")
         try:
-            status = read_status(plan.parent)
+            # Whatever lies below the folder; a run that cannot be read hides no other.
+            with boundary(E3Error, "cannot be read", words=repr):
+                *cells, words = _cells(plan.parent)
         except RecordError:
-            table.add_row(_name(plan.parent, root), "", "", "", "of another version of e3mega")
-            continue
-        progress = Progress(status.plan)
-        for event in status.events:
-            progress.observe(event)
-        steps = sum(stage.step for stage in progress.stages.values())
-        stage = progress.current.name if progress.current else ""
-        attempts = str(len(status.attempts))
-        name = _name(plan.parent, root)
+            words = "of another version of e3mega"
+        except E3Error as error:
+            words = str(error)
         # The whole reason is what `e3mega status` is for.
-        state = Text(state_words(status), no_wrap=True, overflow="ellipsis")
-        table.add_row(name, stage, str(steps), attempts, state)
+        state = Text(words, no_wrap=True, overflow="ellipsis")
+        table.add_row(_name(plan.parent, root), *cells, state)
     Console().print(table)
     return 0
+
+
+def _cells(run_dir: Path) -> tuple[str, str, str, str]:
+    """Stage, steps, attempts and state of a run."""
+    from e3mega.run.views.progress import Progress
+    from e3mega.run.views.status import read_status, state_words
+
+    status = read_status(run_dir)
+    progress = Progress(status.plan)
+    for event in status.events:
+        progress.observe(event)
+    stage = progress.current.name if progress.current else ""
+    steps = sum(stage.step for stage in progress.stages.values())
+    return stage, str(steps), str(len(status.attempts)), state_words(status)
 
 
 def _name(run_dir: Path, root: Path) -> str:

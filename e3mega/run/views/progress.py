@@ -97,8 +97,9 @@ class Progress:
             self.current = stage
             self.doing = "trains" if stage.mode is StageMode.SUPERVISED else "generates"
         elif kind == "step":
-            stage.step = _whole(event["stage_step"]) or stage.step
-            stage.max_steps = _whole(event["stage_max_steps"]) or stage.max_steps
+            # Runs of other versions are listed too; their steps may say less.
+            stage.step = _whole(event.get("stage_step")) or stage.step
+            stage.max_steps = _whole(event.get("stage_max_steps")) or stage.max_steps
             stage.first_version = int(_number(event["step"])) - stage.step
             stage.step_times.append(_number(event["time"]))
             self.current = stage

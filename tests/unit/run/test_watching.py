@@ -120,6 +120,40 @@ def test_a_list_of_long_reasons_stays_one_line_a_run(
     assert len(row) <= 80
 
 
+def test_a_step_that_says_less_is_listed_with_what_it_says(
+    paths: RunPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As those of an earlier version."""
+    with paths.metrics("loop").open("a") as file:
+        file.write('{"time": 9e9, "event": "step", "stage": "easy", "step": 7}\n')
+    assert main(["list", str(paths.run_dir.parent)]) == 0
+    row = capsys.readouterr().out.splitlines()[-1].split()
+    assert row == ["fake", "easy", "1", "1", "runs"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("plan.json", "{}", "of another version of e3mega"),
+        ("plan.json", "\0\0", "of another version of e3mega"),
+        ("attempts.jsonl", '{"what": 1}\n', "cannot be read: TypeError"),
+        ("metrics/loop.jsonl", '{"time": 1}\n', "cannot be read: KeyError"),
+        ("metrics/loop.jsonl", '{"time": 1, "event": "evaluation"}\n', "cannot be read: KeyError"),
+        ("metrics/loop.jsonl", "\xff", "cannot be read: UnicodeDecodeError"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_listed_as_such(
+    paths: RunPaths, capsys: pytest.CaptureFixture[str], file: str, text: str, words: str
+) -> None:
+    (paths.run_dir / file).write_bytes(text.encode("latin-1"))
+    alien = paths.run_dir.with_name("alien")
+    (alien / "plan.json").mkdir(parents=True)
+    assert main(["list", str(paths.run_dir.parent)]) == 0
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[0] == "alien" and "cannot be read: IsADirectoryError" in first
+    assert second.split()[0] == "fake" and words in second
+
+
 def test_list_shows_every_run_below_a_folder(
     paths: RunPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
