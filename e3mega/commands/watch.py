@@ -1,11 +1,15 @@
-"""``e3mega watch``: shows where a run stands until it ends."""
+"""``e3mega watch``: shows where a run stands until it ends, through all jobs of its chain."""
 
 import argparse
 import time
+from typing import TYPE_CHECKING
 
 from e3mega.commands.run_argument import add_run, run_dir_of
 
-HELP = "show where a run stands until its attempt ends"
+if TYPE_CHECKING:
+    from e3mega.run.views.status import RunStatus
+
+HELP = "show where a run stands until it ends, through all jobs of its chain"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,19 +22,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status: that of the run's attempt, 0 if it was interrupted."""
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.live import Live
+    from rich.text import Text
 
     from e3mega.run.views.status import PATIENCE_S, read_status, status_view
 
     run_dir = run_dir_of(options)
-    status = read_status(run_dir, patience_s=PATIENCE_S)
-    with Live(status_view(status), console=Console(), auto_refresh=False) as live:
+    with Live(console=Console(), auto_refresh=False) as live:
         try:
-            while status.is_open or not status.attempts:
-                time.sleep(options.every)
+            while True:
                 status = read_status(run_dir, patience_s=PATIENCE_S)
-                live.update(status_view(status), refresh=True)
+                to_come = _jobs_to_come(status)
+                wait = [Text(f"waits for its next job; {to_come} to come")] if to_come else []
+                live.update(Group(*wait, status_view(status)), refresh=True)
+                if not (status.is_open or not status.attempts or to_come):
+                    return status.attempts[-1].exit or 0
+                time.sleep(options.every)
         except KeyboardInterrupt:
             return 0
-    return status.attempts[-1].exit or 0
+
+
+def _jobs_to_come(status: "RunStatus") -> int:
+    """Jobs of the scheduler that may go on with a run that is not at work."""
+    from e3mega.launch.record import jobs_to_come
+
+    if status.is_open or not status.attempts:
+        return 0
+    return jobs_to_come(status.paths, status.attempts[-1])

@@ -95,15 +95,16 @@ def show_scripts(order: Order, profile: SiteProfile, console: Console) -> None:
 
 def submit_recorded(order: Order, profile: SiteProfile) -> None:
     """Submit, and keep with every run how it was launched."""
-    site = str(profile.path.resolve())
+    site, chain = str(profile.path.resolve()), profile.options.chain
+    jobs = 1 if chain is None else chain.jobs
     # The record is there before a job can end.
     for launch in order.launches:
-        write_record(RunPaths(launch.run_dir), LaunchRecord(site, launch.name, ()))
+        write_record(RunPaths(launch.run_dir), LaunchRecord(site, launch.name, (), jobs))
     handles = submit(order, profile)
     for launch in order.launches:
         names = (job_name(launch.run_dir, number) for number in range(len(handles)))
         own = tuple(handles[name] for name in names if name in handles)
-        write_record(RunPaths(launch.run_dir), LaunchRecord(site, launch.name, own))
+        write_record(RunPaths(launch.run_dir), LaunchRecord(site, launch.name, own, jobs))
     for name, handle in handles.items():
         print(f"submitted {name}: {handle}")
 

@@ -122,10 +122,13 @@ class Board:
 
     def order(self) -> Order | None:
         """The order to this launch; None before it was given."""
-        if not self._paths.order.exists():
-            return None
-        order = _ORDER.validate_json(self._paths.order.read_bytes())
-        return order if order.launch == self._launch else None
+        order = read_order(self._paths.order)
+        return order if order is not None and order.launch == self._launch else None
+
+
+def read_order(path: Path) -> Order | None:
+    """The order in a file, to whichever launch; None when there is none."""
+    return _ORDER.validate_json(path.read_bytes()) if path.exists() else None
 
 
 def read_report(path: Path) -> NodeReport | None:

@@ -3,22 +3,25 @@
 import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from e3mega.cli import main
+from e3mega.launch.record import LaunchRecord, write_record
 from e3mega.metrics import MetricsWriter
 from e3mega.plan.paths import RunPaths
 from e3mega.plan.planfile import Role
 from e3mega.rollout.ledger import Amount, DiscardReason, Ledger
 from e3mega.run.attempts import begin_attempt, end_attempt
-from e3mega.run.board import JobReport
+from e3mega.run.board import Board, JobReport
 from e3mega.run.creation import create_folder
 from e3mega.run.doctor import check_machine, check_meeting
 from e3mega.run.station import Station
 from tests.unit.run.fake_runs import STEADY, fake_plan
 
+TIME_ENDS = "left at a checkpoint: its time on the machine ends"
 EASY = (
     Ledger()
     .redraw(1)
@@ -185,6 +188,54 @@ def test_stop_asks_a_run_and_says_when_there_is_nothing_to_ask(
     assert main(["stop", str(paths.run_dir)]) == 0
     assert not paths.stop_request.exists()
     assert "does not run: left: left at a checkpoint" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("launch", "handles", "jobs", "reason", "is_followed"),
+    [
+        ("fake-1-0.0", ("7", "8"), 2, TIME_ENDS, True),
+        ("fake-1-1.0", ("7", "8"), 2, TIME_ENDS, False),
+        ("fake-1-0.0", ("7", "8"), 2, "left at a checkpoint: e3mega stop asked for it", False),
+        ("fake-1-0.0", ("7",), 2, TIME_ENDS, True),
+        ("fake-1-0.1", ("7",), 2, TIME_ENDS, False),
+        ("fake-1-0.0", ("7",), 1, TIME_ENDS, False),
+        ("fake-0-0.0", ("7",), 1, "stopped by SIGTERM", True),
+        ("fake-0-0.0", (), 1, "stopped by SIGTERM", False),
+    ],
+    ids=[
+        *("chain", "last of a chain", "stopped", "queue again", "queued as often as may be"),
+        *("no chain", "submitted again", "taken by no scheduler"),
+    ],
+)
+def test_watch_follows_a_run_from_job_to_job(
+    paths: RunPaths,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    launch: str,
+    handles: tuple[str, ...],
+    jobs: int,
+    reason: str,
+    is_followed: bool,
+) -> None:
+    """Until an attempt ends behind which none may come."""
+    # Elsewhere than on a terminal only the last view is printed.
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    write_record(paths, LaunchRecord("site.yaml", "fake-1", handles, jobs))
+    Board(paths, launch).give_order(attempt=0)
+    status = 143 if "SIGTERM" in reason else 75
+    end_attempt(paths.exit_reason, reason=reason, exit_code=status)
+    words = ["watch", str(paths.run_dir), "--every", "0.05"]
+    with ThreadPoolExecutor(1) as pool:
+        watch = pool.submit(main, words)
+        if is_followed:
+            with pytest.raises(TimeoutError):
+                watch.result(1.0)
+            begin_attempt(paths.exit_reason)
+            Board(paths, "fake-1-9.9").give_order(attempt=1)
+            end_attempt(paths.exit_reason, reason="finished", exit_code=0)
+        assert watch.result(30.0) == (0 if is_followed else status)
+    assert ("waits for its next job; 1 to come" in capsys.readouterr().out) == is_followed
 
 
 def test_the_doctor_finds_what_is_wrong(tmp_path: Path) -> None:
