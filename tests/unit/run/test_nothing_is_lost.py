@@ -115,6 +115,15 @@ def test_a_run_goes_on_as_if_nothing_had_happened(started: Started, whole: Path,
     assert_nothing_is_lost(started.run_dir, whole)
 
 
+def test_a_learner_that_is_killed_begins_again_by_itself(started: Started, whole: Path) -> None:
+    struck = halted(started, training_plan(max_restarts=1))
+    struck.kill(STARTS + LEARNS)
+    lines = finish(struck.command)
+    assert struck.command.returncode == 0, lines
+    assert [attempt["exit"] for attempt in attempts_of(started.run_dir)] == [1, 0]
+    assert_nothing_is_lost(started.run_dir, whole)
+
+
 def test_a_clock_that_jumps_changes_nothing(
     started: Started, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,16 +241,15 @@ def test_a_damaged_batch_is_packed_again(started: Started, whole: Path) -> None:
 
 
 def fall_silent(started: Started) -> None:
-    supervisors = [p for p in processes_of(started.run_dir) if SUPERVISOR in p.cmdline()]
-    (silent,) = [p for p in supervisors if p.cmdline()[-2:] == ["1", "test.0"]]
+    (silent,) = processes_of(started.run_dir, SUPERVISOR, "1", "test.0")
     silent.suspend()
     wait_for(lambda: attempts_of(started.run_dir)[-1]["ended"] is not None)
     silent.resume()
 
 
 def kill_node_0(started: Started) -> None:
-    for process in processes_of(started.run_dir):
-        if process.cmdline()[-2:] == ["0", "test.0"] or "--first-node=0" in process.cmdline():
+    for words in (("--first-node=0",), (SUPERVISOR, "0", "test.0")):
+        for process in processes_of(started.run_dir, *words):
             process.kill()
 
 
