@@ -85,8 +85,8 @@ def show_scripts(order: Order, profile: SiteProfile, console: Console) -> None:
     for rendered in render(order, profile):
         if rendered.behind is not None:
             print(
-                f"== {rendered.name}: as {rendered.behind} but with --continues, when that one has "
-                "ended, however it ends"
+                f"== {rendered.name}: the same with --continues, after {rendered.behind}, "
+                "however that ends"
             )
             continue
         console.print(f"\n== {rendered.name}, by {profile.path}", highlight=False)

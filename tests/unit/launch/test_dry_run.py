@@ -60,7 +60,7 @@ def test_a_dry_run_shows_everything_and_leaves_nothing(
         "module load something",
         f"-m e3mega.run.node {run_dir} --launch quickstart-small-",
         "--first-node 0 --pass-env WANDB_API_KEY\n",
-        "\n== run-1: as run-0 but with --continues, when that one has ended, however it ends\n",
+        "\n== run-1: the same with --continues, after run-0, however that ends\n",
     ):
         assert words in shown, words
     assert shown.count("#!/bin/bash") == 1, "the script of one job stands for the chain"
@@ -120,7 +120,7 @@ def test_a_sweep_is_shown_with_what_waits_for_what(
     shared = "quickstart-small-shared-1"
     for name in ("quickstart-small-loss-grpo", "quickstart-small-loss-grpo_mask"):
         assert f"{name} waits for {shared} and begins behind it" in shown
-        assert f"== {name}-1: as {name}-0 but" in shown, "each run is a chain of two jobs"
+        assert f"== {name}-1: the same with --continues, after {name}-0" in shown
     assert not any(path.is_dir() for path in (tmp_path / "out").iterdir())
 
 
