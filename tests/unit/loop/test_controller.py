@@ -235,9 +235,12 @@ def test_a_server_that_takes_no_sync_is_left_out_until_it_starts_again(tmp_path:
 
 
 def test_a_server_that_never_comes_again_leaves_its_work_to_the_other(tmp_path: Path) -> None:
-    jobs, learner = make_jobs(small_plan(), tmp_path, num_servers=2)
+    whole, _ = make_jobs(small_plan(), tmp_path / "whole", num_servers=2)
+    run(whole)
+    jobs, learner = make_jobs(small_plan(), tmp_path / "faulty", num_servers=2)
     learner.servers[0].fail_at, learner.servers[0].restart_s = {3}, None
     state = run(jobs)
+    assert batches(tmp_path / "faulty") == batches(tmp_path / "whole")
     state.ledger.check(is_drained=True)
     # Those in flight beside the one that died may still finish, for nobody.
     assert learner.servers[0].num_generated <= 3 + 8
