@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from e3mega.commands.run_argument import add_run, run_dir_of
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from e3mega.run.views.status import RunStatus
 
 HELP = "show where a run stands until it ends, through all jobs of its chain"
@@ -22,25 +24,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; its exit status: that of the run's attempt, 0 if it was interrupted."""
-    from rich.console import Console, Group
+    from rich.console import Console
     from rich.live import Live
-    from rich.text import Text
 
-    from e3mega.run.views.status import PATIENCE_S, read_status, status_view
+    from e3mega.run.views.status import PATIENCE_S, read_status
 
     run_dir = run_dir_of(options)
-    with Live(console=Console(), auto_refresh=False) as live:
+    status = read_status(run_dir, patience_s=PATIENCE_S)
+    with Live(_view(status), console=Console(), auto_refresh=False) as live:
         try:
-            while True:
-                status = read_status(run_dir, patience_s=PATIENCE_S)
-                to_come = _jobs_to_come(status)
-                wait = [Text(f"waits for its next job; {to_come} to come")] if to_come else []
-                live.update(Group(*wait, status_view(status)), refresh=True)
-                if not (status.is_open or not status.attempts or to_come):
-                    return status.attempts[-1].exit or 0
+            while status.is_open or not status.attempts or _jobs_to_come(status):
                 time.sleep(options.every)
+                status = read_status(run_dir, patience_s=PATIENCE_S)
+                live.update(_view(status), refresh=True)
         except KeyboardInterrupt:
             return 0
+    return status.attempts[-1].exit or 0
+
+
+def _view(status: "RunStatus") -> "Group":
+    """Where the run stands, below what it waits for: a low terminal cuts the end off."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from e3mega.run.views.status import status_view
+
+    to_come = _jobs_to_come(status)
+    wait = [Text(f"waits for its next job; {to_come} to come")] if to_come else []
+    return Group(*wait, status_view(status))
 
 
 def _jobs_to_come(status: "RunStatus") -> int:
