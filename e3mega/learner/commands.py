@@ -137,6 +137,7 @@ def score_tokens(session: Session, command: Command) -> Reply:
 def sync(session: Session, command: Command) -> Reply:
     """Send the weights to the named servers; what they installed is compared with what was sent."""
     _check_version(session, command)
+    check_weights(session.learner, f"the weights of version {command.version} are not sent")
     outcome = session.transfer.send(command.version, command.servers)
     if outcome is None:
         return Reply(command.index)
@@ -150,7 +151,7 @@ def sync(session: Session, command: Command) -> Reply:
 def checkpoint(session: Session, command: Command) -> Reply:
     """Start on a checkpoint; the one before becomes complete first if it is not yet."""
     _check_version(session, command)
-    check_weights(session.learner, command.version)
+    check_weights(session.learner, f"no checkpoint of version {command.version} is taken")
     session.complete_checkpoint(is_waiting=True)
     plan = session.plan
     session.writer.begin(

@@ -33,16 +33,17 @@ def check_gradient(learner: LearnerModel, norm: float, batch: PackedBatch) -> No
     raise _error(f"the norm of the gradient is {norm}: {blame}", batch)
 
 
-def check_weights(learner: LearnerModel, version: int) -> None:
-    """Raise JobError, with the parameters' names, when a checkpoint would hold no finite weights.
+def check_weights(learner: LearnerModel, refusal: str) -> None:
+    """Raise JobError, with ``refusal`` and the parameters' names, when weights are not finite.
 
-    All ranks call it. A run would go on from such a checkpoint, and from no earlier one.
+    All ranks call it, before weights leave the learner: a run would go on from a checkpoint of
+    such weights and from no earlier one, and a server would be blamed for what it answers.
     """
     found = _names(learner, torch.Tensor.detach)
     if found:
         raise JobError(
-            f"learner: no checkpoint of version {version} is taken, for {found} is not finite; the "
-            "one before stays; a lower optimizer.learning_rate may help"
+            f"learner: {refusal}, for {found} is not finite; the newest checkpoint is from "
+            "before; a lower optimizer.learning_rate may help"
         )
 
 

@@ -12,7 +12,7 @@ from e3mega.loop.scoring import score_sequences
 from e3mega.loop.tier import Replica, ReplicaState
 from e3mega.plan.planfile import StagePlan
 from e3mega.rollout.records import CommandKind
-from e3mega.weights.canary import CanaryPair, canary_sequences, compare
+from e3mega.weights.canary import CanaryPair, canary_sequences, check_finite, compare
 
 NUM_CANARY_TOKENS = 512
 
@@ -116,6 +116,7 @@ class TierSync:
             self._jobs, stage, self._canary, name="canary", version=version
         )
         self._learner_scores = np.concatenate(scores)
+        check_finite(self._learner_scores, version=version)
 
     async def _check(self, version: int, replicas: Sequence[Replica]) -> list[Replica]:
         """Compare the replicas' scores of the canary with the learner's; those that answered."""

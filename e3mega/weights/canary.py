@@ -51,6 +51,20 @@ def canary_sequences(
     return tuple(tuple(int(token) for token in row) for row in tokens)
 
 
+def check_finite(learner: NDArray[np.floating], *, version: int) -> None:
+    """Raise SyncError with the token when the learner itself scores one with no number.
+
+    Asked for it before any server is: those write no such number and would be given up.
+    """
+    wrong = np.flatnonzero(~np.isfinite(learner))
+    if wrong.size:
+        raise SyncError(
+            f"version {version}: the learner scores canary token {wrong[0]} with "
+            f"{learner[wrong[0]]:g} ({wrong.size} of {learner.size} tokens); its weights are of no "
+            "use; the newest checkpoint is from before"
+        )
+
+
 def compare(
     pair: CanaryPair, previous: CanaryPair | None, *, version: int, server: str
 ) -> CanaryResult:

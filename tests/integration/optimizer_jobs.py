@@ -110,8 +110,8 @@ def burst(grid: RankGrid, *, name: str, value: float) -> str:
     return ""
 
 
-def spoilt(grid: RankGrid, *, name: str, folder: str) -> str:
-    """What a checkpoint says after a weight became NaN in the rank that holds it."""
+def spoilt(grid: RankGrid, *, name: str, folder: str, kind: str) -> str:
+    """What a checkpoint or a sync says after a weight became NaN in the rank that holds it."""
     plan, learner = start(grid, SUPERVISED)
     held = {weight.name: parameter for weight, parameter in learner.held_weights()}
     if name in held:
@@ -128,7 +128,8 @@ def spoilt(grid: RankGrid, *, name: str, folder: str) -> str:
         metrics=None,
         references=References(learner, plan, paths, {}),
     )
-    command = Command(0, CommandKind.CHECKPOINT, stage="easy", version=3, loop_state="{}")
+    values = {"stage": "easy", "loop_state": "{}"} if kind == "checkpoint" else {"servers": (0,)}
+    command = Command(0, CommandKind(kind), version=3, **values)
     try:
         run_command(session, command, lambda: 0.0)
     except JobError as error:

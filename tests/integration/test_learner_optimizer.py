@@ -10,6 +10,7 @@ from e3mega.spec.schema.layout import LearnerLayout
 from tests.warm_parent import WarmParent
 
 JOBS = "tests.integration.optimizer_jobs"
+SPOILT = "decoder.layers.1.mlp.linear_fc2.weight"
 TP2_PP2 = LearnerLayout(tp=2, pp=2)
 
 
@@ -68,13 +69,22 @@ def test_weights_that_are_not_finite_never_become_the_newest_checkpoint(
     warm_parent: WarmParent, tmp_path: Path
 ) -> None:
     """A run would go on from it, and from no other, for ever."""
-    name = "decoder.layers.1.mlp.linear_fc2.weight"
-    messages = warm_parent.run(
-        LearnerLayout(pp=2, dp=2), f"{JOBS}:spoilt", name=name, folder=str(tmp_path)
-    )
-    (message,) = set(messages)
-    assert f"no checkpoint of version 3 is taken, for {name} is not finite" in message
+    message = said_of_spoilt_weights(warm_parent, tmp_path, "checkpoint")
+    assert f"no checkpoint of version 3 is taken, for {SPOILT} is not finite" in message
     assert not any(tmp_path.iterdir())
+
+
+def test_weights_that_are_not_finite_are_not_sent(warm_parent: WarmParent, tmp_path: Path) -> None:
+    """No server is blamed for what it would answer with."""
+    message = said_of_spoilt_weights(warm_parent, tmp_path, "sync")
+    assert f"the weights of version 3 are not sent, for {SPOILT} is not finite" in message
+
+
+def said_of_spoilt_weights(warm_parent: WarmParent, folder: Path, kind: str) -> str:
+    """What every rank says to a command after a weight of one became NaN."""
+    layout, values = LearnerLayout(pp=2, dp=2), {"folder": str(folder), "kind": kind}
+    (message,) = set(warm_parent.run(layout, f"{JOBS}:spoilt", name=SPOILT, **values))
+    return message
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def goes_on(run_dir: Path, whole: Path, *, has_taken_again: bool = False) -> Non
     ("file", "words"),
     [
         (GRADIENT, "the gradient of layer 3 is nan"),
-        (WEIGHTS, "log-probabilities disagree: learner nan"),
+        (WEIGHTS, "the learner scores canary token 0 with nan"),
     ],
 )
 def test_a_learner_that_is_not_finite_ends_the_run_and_costs_nothing(
@@ -66,7 +66,8 @@ def test_a_learner_that_is_not_finite_ends_the_run_and_costs_nothing(
 ) -> None:
     """However often a job may be started again: it would only say so again.
 
-    Of weights the canary tells, when the step that spoilt them was taken and no checkpoint yet.
+    Of what weights give the canary tells, when the step that spoilt them was taken and no
+    checkpoint yet.
     """
     struck = halted(started, training_plan(max_restarts=3))
     spoilt = started.run_dir / file
