@@ -32,6 +32,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "truncated_frac": _mean(is_cut),
         "length_correct": _mean([len(r.completion.token_ids) for r in correct]),
         "length_incorrect": _mean([len(r.completion.token_ids) for r in incorrect]),
+        "attempts_mean": _mean([r.marks.num_attempts for r in rollouts]),
         "attempts_correct": _mean([r.marks.num_attempts for r in correct]),
         "attempts_incorrect": _mean([r.marks.num_attempts for r in incorrect]),
         "unique_attempts_correct": _mean([r.marks.num_unique_attempts for r in correct]),

@@ -195,6 +195,7 @@ class Recorder:
                 length_correct=26 + 8 * done + self.noise(1.0),
                 length_incorrect=min(budget, 32 + 40 * done) + self.noise(1.0),
                 attempts_correct=attempts * 0.6,
+                attempts_mean=attempts,
                 attempts_incorrect=attempts * 1.1,
                 truncated_frac=min(0.9, 0.1 + 0.6 * done + self.noise(0.02)),
                 **self.signs(done),

@@ -26,10 +26,23 @@ ROOT = Path(__file__).parents[2]
 WORK = ROOT / "runs" / "recorded"
 ROUNDS, GROUPS = 4, 32
 """Rounds of a stage that are kept, spread evenly, and groups of each of them."""
-BASES = dict.fromkeys(("grpo", "masked", "short", "curriculum"), "countdown-base")
+COUNTDOWN_RUNS = (
+    *("grpo", "masked", "short", "easy", "mostly-easy"),
+    *("curriculum", "data-only", "budget-only"),
+)
+PLAIN_RUNS = ("multiplication", "multiplication-masked", "multiplication-long")
+VERIFIED_RUNS = (
+    *("multiplication-verified", "multiplication-verified-masked"),
+    "multiplication-verified-long",
+)
+BASES = {
+    **dict.fromkeys(COUNTDOWN_RUNS, "countdown-base"),
+    **dict.fromkeys(PLAIN_RUNS, "multiplication-base"),
+    **dict.fromkeys(VERIFIED_RUNS, "multiplication-verified-base"),
+}
 """The run whose export each run starts from; a base is trained and not kept."""
 RUNS = ("quickstart", *BASES)
-MODELS = ("countdown-base", "grpo")
+MODELS = ("countdown-base", "grpo", "masked", "short")
 COUNTDOWN = ("--task", "countdown-3", "--cache", str(WORK / "completions"))
 ASYMMETRY = (
     *("--problems", "48", "--samples", "4", "--max-tokens", "256", "--temperature", "1"),

@@ -15,6 +15,18 @@ class ReferenceLine:
     y: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Asymmetry:
+    """Lines of one base in Fig. 4. Example: ``TRIED``."""
+
+    accuracy: tuple[ReferenceLine, ...]
+    """At the training budget, by iteration."""
+    length: tuple[ReferenceLine, ...]
+    """Tokens of a completion, by iteration."""
+    beyond: tuple[ReferenceLine, ...]
+    """Accuracy of the end, by test budget."""
+
+
 def _percent(label: str, x: tuple[float, ...], *values: float) -> ReferenceLine:
     return ReferenceLine(label, x, tuple(value / 100 for value in values))
 
@@ -24,6 +36,7 @@ _HMMT = _AIME[1:]
 _ITERATIONS = tuple(float(step) for step in range(100, 401, 50))
 _CDOWN = tuple(float(step) for step in range(0, 91, 15))
 _TWO_TO_16K = (2048.0, 4096.0, 8192.0, 16384.0)
+_TWO_TO_5K = (2048.0, 3072.0, 4096.0, 5120.0)
 _TESTED = (2048.0, 4096.0, 8192.0, 16384.0, 24576.0, 28672.0, 32768.0)
 
 AIME_2025 = (
@@ -49,21 +62,54 @@ PASS_BY_ATTEMPTS = (
     (0.06, 0.10, 0.16, 0.23, 0.28),
 )
 """Fig. 3: pass@k of Countdown's base, a row a number of chained attempts."""
-ASYMMETRY_ACCURACY = (
-    ReferenceLine("budget 512", _ITERATIONS, (0.28, 0.37, 0.41, 0.44, 0.44, 0.43, 0.45)),
-    ReferenceLine("budget 1024", _ITERATIONS, (0.31, 0.40, 0.47, 0.49, 0.50, 0.51, 0.50)),
-    ReferenceLine("budget 2048", _ITERATIONS, (0.32, 0.38, 0.47, 0.53, 0.56, 0.58, 0.59)),
+TRIED = Asymmetry(
+    accuracy=(
+        ReferenceLine("budget 512", _ITERATIONS, (0.28, 0.37, 0.41, 0.44, 0.44, 0.43, 0.45)),
+        ReferenceLine("budget 1024", _ITERATIONS, (0.31, 0.40, 0.47, 0.49, 0.50, 0.51, 0.50)),
+        ReferenceLine("budget 2048", _ITERATIONS, (0.32, 0.38, 0.47, 0.53, 0.56, 0.58, 0.59)),
+    ),
+    length=(
+        ReferenceLine("budget 512", _ITERATIONS, (139, 272, 347, 498, 469, 489, 495)),
+        ReferenceLine("budget 1024", _ITERATIONS, (142, 475, 873, 947, 965, 995, 973)),
+        ReferenceLine("budget 2048", _ITERATIONS, (190, 606, 1317, 1908, 1784, 1947, 1972)),
+    ),
+    beyond=(
+        ReferenceLine("budget 512", _TWO_TO_16K, (0.50, 0.54, 0.58, 0.61)),
+        ReferenceLine("budget 1024", _TWO_TO_16K, (0.59, 0.65, 0.69, 0.72)),
+    ),
 )
-ASYMMETRY_BEYOND = (
-    ReferenceLine("budget 512", _TWO_TO_16K, (0.50, 0.54, 0.58, 0.61)),
-    ReferenceLine("budget 1024", _TWO_TO_16K, (0.59, 0.65, 0.69, 0.72)),
+"""Fig. 4, Countdown."""
+MULTIPLIED = Asymmetry(
+    accuracy=(
+        ReferenceLine("budget 1024", _ITERATIONS, (0.24, 0.29, 0.36, 0.40, 0.43, 0.44, 0.46)),
+        ReferenceLine("budget 2048", _ITERATIONS, (0.27, 0.32, 0.39, 0.44, 0.49, 0.50, 0.50)),
+        ReferenceLine("budget 4096", _ITERATIONS, (0.26, 0.30, 0.40, 0.43, 0.48, 0.48, 0.49)),
+    ),
+    length=(
+        ReferenceLine("budget 1024", _ITERATIONS, (500, 412, 386, 836, 513, 609, 578)),
+        ReferenceLine("budget 2048", _ITERATIONS, (673, 1492, 1203, 1190, 1746, 1176, 1300)),
+        ReferenceLine("budget 4096", _ITERATIONS, (695, 1227, 2336, 2859, 2463, 2304, 2484)),
+    ),
+    beyond=(
+        ReferenceLine("budget 2048", _TWO_TO_5K, (0.528, 0.544, 0.545, 0.550)),
+        ReferenceLine("budget 4096", _TWO_TO_5K, (0.531, 0.543, 0.548, 0.549)),
+    ),
 )
-"""Fig. 4, right: Countdown beyond its training budgets."""
-ASYMMETRY_LENGTH = (
-    ReferenceLine("budget 512", _ITERATIONS, (139, 272, 347, 498, 469, 489, 495)),
-    ReferenceLine("budget 1024", _ITERATIONS, (142, 475, 873, 947, 965, 995, 973)),
-    ReferenceLine("budget 2048", _ITERATIONS, (190, 606, 1317, 1908, 1784, 1947, 1972)),
+"""Fig. 4, Multiplication: its base does not verify."""
+MULTIPLIED_WITH_CHECKS = Asymmetry(
+    accuracy=(),
+    length=(
+        ReferenceLine("budget 1024", _ITERATIONS, (584, 673, 961, 944, 877, 912, 900)),
+        ReferenceLine("budget 2048", _ITERATIONS, (882, 1552, 1663, 1897, 1811, 1954, 1768)),
+        ReferenceLine("budget 4096", _ITERATIONS, (1313, 2463, 3433, 3234, 3144, 3586, 3460)),
+    ),
+    beyond=(
+        ReferenceLine("budget 1024", _TWO_TO_16K, (0.534, 0.588, 0.605, 0.613)),
+        ReferenceLine("budget 2048", _TWO_TO_16K, (0.558, 0.603, 0.640, 0.663)),
+        ReferenceLine("budget 4096", _TWO_TO_16K, (0.572, 0.645, 0.697, 0.725)),
+    ),
 )
+"""Fig. 4, Multiplication after supervised traces that verify."""
 SIGN_ACCURACY = (
     ReferenceLine("GRPO", _CDOWN, (0.063, 0.342, 0.534, 0.643, 0.690, 0.702, 0.722)),
     ReferenceLine("masked", _CDOWN, (0.063, 0.269, 0.368, 0.427, 0.440, 0.462, 0.507)),
@@ -140,10 +186,13 @@ VERIFICATIONS = (
     ReferenceLine("Mult-V, GRPO", _ITERATIONS, (4.1, 9.4, 13.5, 15.2, 14.1, 13.8, 14.7)),
     ReferenceLine("Mult-V, masked", _ITERATIONS, (3.8, 3.4, 4.2, 4.8, 3.9, 3.7, 4.3)),
     ReferenceLine("Mult, GRPO", _ITERATIONS, (1.1, 1.7, 2.2, 1.3, 2.1, 1.8, 1.7)),
+    ReferenceLine("Mult, masked", _ITERATIONS, (2.2, 1.1, 1.7, 1.6, 1.9, 1.4, 1.2)),
 )
 VERIFIED_ACCURACY = (
     ReferenceLine("Mult-V, GRPO", _ITERATIONS, (0.34, 0.46, 0.49, 0.57, 0.60, 0.65, 0.64)),
     ReferenceLine("Mult-V, masked", _ITERATIONS, (0.35, 0.43, 0.46, 0.49, 0.50, 0.51, 0.50)),
+    ReferenceLine("Mult, GRPO", _ITERATIONS, (0.26, 0.30, 0.40, 0.46, 0.48, 0.53, 0.52)),
+    ReferenceLine("Mult, masked", _ITERATIONS, (0.27, 0.33, 0.39, 0.43, 0.45, 0.46, 0.45)),
 )
 STAGE_ACCURACY = (
     ReferenceLine(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from e3mega.report.drawing import Drawing, FigureRow
+from e3mega.report.paper.asymmetry import draw_asymmetry, draw_verified
 from e3mega.report.paper.attempts import (
     draw_attempt_logprobs,
     draw_equations,
@@ -17,13 +18,7 @@ from e3mega.report.paper.budgets import (
     draw_training_budgets,
     draw_waits,
 )
-from e3mega.report.paper.dynamics import (
-    draw_asymmetry,
-    draw_kl,
-    draw_signs,
-    draw_stage_rewards,
-    draw_verified,
-)
+from e3mega.report.paper.dynamics import draw_kl, draw_signs, draw_stage_rewards
 from e3mega.report.paper.table_1 import draw_table_1
 from e3mega.report.runs import Cohort
 
@@ -56,8 +51,9 @@ _ROWS: tuple[tuple[str, str, str, str, PaperDraw], ...] = (
     ),
     (
         "paper-4",
-        "Fig. 4: runs at several budgets",
-        "With an asymmetry, longer budgets are used and pay; without one, length does not grow.",
+        "Fig. 4: with and without asymmetry",
+        "Where the model checks its attempts, longer budgets are used and pay; without checks, "
+        "length does not grow.",
         "steps of two runs or more",
         draw_asymmetry,
     ),

@@ -37,7 +37,7 @@ def rollout(
 
 def test_stops_are_counted_over_the_checks_that_failed() -> None:
     rollouts = (
-        rollout(3, 2, reward=1.0),  # failed twice, went on twice
+        rollout(7, 2, reward=1.0),  # failed twice, went on twice
         rollout(4, 4, reward=0.0, ends_at_miss=True),  # failed four times, stopped after the last
         rollout(2, 2, reward=0.0),  # failed twice, was cut
         rollout(3, 0, reward=0.0),  # said nothing of its attempts
@@ -47,6 +47,7 @@ def test_stops_are_counted_over_the_checks_that_failed() -> None:
     assert found["stop_after_failed_check"] == pytest.approx(1 / 8)
     assert found["unique_attempts_incorrect"] == 2
     assert found["attempts_incorrect"] == 3
+    assert found["attempts_mean"] == 4
     assert found["repetition_frac"] == 0
     right = group_metrics([Group(request, (rollout(1, 0, reward=1.0),))])
     assert math.isnan(right["stop_after_failed_check"])
