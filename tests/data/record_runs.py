@@ -16,11 +16,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
+from safetensors.torch import load_file, save_file
 
 from e3mega.plan.paths import GradePaths, RunPaths
 from e3mega.plan.planfile import read_plan
 from e3mega.rollout.rows import SCHEMA
-from tests.data.recorded_runs import FOLDER, SETTINGS, SPECS
+from tests.data.recorded_runs import BASE, FOLDER, SETTINGS, SPECS
 
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / "runs" / "recorded"
@@ -40,7 +42,7 @@ BASES = {
     **dict.fromkeys(PLAIN_RUNS, "multiplication-base"),
     **dict.fromkeys(VERIFIED_RUNS, "multiplication-verified-base"),
 }
-"""The run whose export each run starts from; a base is trained and not kept."""
+"""The run whose export each run starts from; of bases, Countdown's weights alone are kept."""
 RUNS = ("quickstart", *BASES)
 MODELS = ("countdown-base", "grpo", "masked", "short")
 COUNTDOWN = ("--task", "countdown-3", "--cache", str(WORK / "completions"))
@@ -78,6 +80,8 @@ def train(name: str) -> None:
         command("run", str(SPECS / f"{name}.yaml"), "--run-dir", str(paths.run_dir), *sets)
     if name not in BASES.values():
         keep_run(name, paths)
+    elif name == BASE.name:
+        keep_base(paths)
 
 
 def keep_run(name: str, paths: RunPaths) -> None:
@@ -95,6 +99,15 @@ def keep_run(name: str, paths: RunPaths) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 keep_round(file, target)
     (kept.run_dir / SETTINGS).write_text(json.dumps({"seed": read_plan(paths.plan).seed}) + "\n")
+
+
+def keep_base(paths: RunPaths) -> None:
+    """Replace the model that tests on real servers measure; half its size is rounded away."""
+    shutil.rmtree(BASE, ignore_errors=True)
+    shutil.copytree(paths.export, BASE, ignore=shutil.ignore_patterns("README.md"))
+    for file in BASE.glob("*.safetensors"):
+        weights = {name: value.to(torch.bfloat16) for name, value in load_file(file).items()}
+        save_file(weights, file, metadata={"format": "pt"})
 
 
 def keep_round(file: Path, target: Path) -> None:

@@ -12,6 +12,8 @@ from e3mega.tasks.catalog import provide_tokenizer
 
 FOLDER = Path(__file__).parent / "recorded"
 SPECS = FOLDER / "specs"
+BASE = FOLDER / "countdown-base"
+"""The model that the Countdown runs start from, in bfloat16."""
 SETTINGS = "settings.json"
 """A recorded run's seed."""
 

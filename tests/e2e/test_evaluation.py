@@ -7,13 +7,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from e3mega.report.evaluated import difference_in_errors
-from e3mega.report.runs import read_run
+from e3mega.report.runs import numbers, read_run
 from tests.e2e.live_run import Finished
 from tests.e2e.random_qwen3 import write_countdown_model
+from tests.e2e.trained_model import write_trained_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 NUM_PROBLEMS, BUDGETS = 64, (16, 32, 64, 128, 256)
@@ -28,8 +30,8 @@ def requests(cache: Path) -> Counter[str]:
 
 def test_two_models_at_five_budgets_resume_without_asking_twice(tmp_path: Path) -> None:
     models = [
-        write_countdown_model(tmp_path / name, seed=seed)
-        for seed, name in enumerate(("one", "two"))
+        write_countdown_model(tmp_path / "random", seed=0),
+        write_trained_model(tmp_path / "trained"),
     ]
     cache = tmp_path / "cache"
     line = [
@@ -55,14 +57,18 @@ def test_two_models_at_five_budgets_resume_without_asking_twice(tmp_path: Path) 
     assert max(after.values()) <= len(models), "a request stands once in each model's cache"
     assert sum(after.values()) == len(models) * NUM_PROBLEMS * (1 + len(BUDGETS))
     assert "page:" in done.stdout and "tokens generated" in done.stdout
-    for name in ("one", "two"):
+    for name in ("random", "trained"):
         run = read_run(tmp_path / "out" / name)
         (separate,) = run.of("separate")
         whole = next(e for e in run.of("evaluation") if e["slice"] == "countdown-3")
         assert whole["budgets"] == list(BUDGETS)
+        # Five budgets each; 4 standard errors of a difference are exceeded once in 3,000 times.
         assert not difference_in_errors(whole, separate) > 4.0
+    accuracy, apart = numbers(whole, "accuracy"), numbers(separate, "accuracy")
+    assert accuracy[0] < 0.1 < 0.2 < accuracy[-1], "a curve that rises, so that they could differ"
+    assert max(np.abs(np.subtract(accuracy, apart))) > 0, "generated apart, not read off"
     again = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True)
-    assert "one: 0 tokens generated" in again.stdout, "nothing is missing, so no server starts"
+    assert "random: 0 tokens generated" in again.stdout, "nothing is missing, so no server starts"
 
 
 def test_a_run_and_its_checkpoint_are_measured_on_several_benchmarks(

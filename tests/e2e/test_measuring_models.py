@@ -13,7 +13,7 @@ import pytest
 
 from e3mega.plan.paths import GradePaths
 from e3mega.tasks.text_problems import read_problems
-from tests.e2e.random_qwen3 import write_countdown_model
+from tests.e2e.trained_model import write_trained_model
 
 pytestmark = pytest.mark.e2e
 NUM_PROBLEMS = 48
@@ -21,7 +21,7 @@ NUM_PROBLEMS = 48
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_countdown_model(tmp_path_factory.mktemp("model"), seed=0)
+    return write_trained_model(tmp_path_factory.mktemp("trained") / "model")
 
 
 def command(name: str, model_dir: Path, out: Path, *words: str) -> list[str]:
@@ -42,6 +42,10 @@ def test_asymmetry_measures_a_model(model_dir: Path, tmp_path: Path) -> None:
     assert [point["k"] for point in found["chained"][0]["points"]] == [1, 2, 4]
     assert all(0 <= point["pass_at_k"] <= 1 for row in found["chained"] for point in row["points"])
     assert found["num_generated_tokens"] > 12
+    # Its warm-up ended when it recognised more than .95 of held-out hits and of misses.
+    measured = found["asymmetry"]
+    assert measured["verification"]["value"] > 0.9 > 0.5 > measured["generation"]["value"]
+    assert measured["gap"]["low"] > 0
     start = time.monotonic()
     again = subprocess.run(line, capture_output=True, text=True, check=True, timeout=300)
     assert "\n0 tokens generated" in again.stdout, "nothing is missing, so no server starts"

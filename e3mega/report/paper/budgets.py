@@ -32,7 +32,15 @@ from e3mega.report.canvas import (
 )
 from e3mega.report.drawing import Cell, Drawing, Table
 from e3mega.report.paper.layer import draw_reference
-from e3mega.report.paper.reference import AIME_2025, CURRICULA, FIXED_BUDGETS, WAITS, ReferenceLine
+from e3mega.report.paper.reference import (
+    AIME_2025,
+    CURRICULA,
+    FIXED_BUDGETS,
+    HMMT_2025,
+    OPEN_MODELS,
+    WAITS,
+    ReferenceLine,
+)
 from e3mega.report.runs import Cohort, Event, Run, number, numbers, text
 
 
@@ -41,7 +49,9 @@ def draw_test_budgets(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing
 
     The table holds the area gained beyond the training budget (``evaluate.extrapolation``).
     """
-    panels = _by_slice(cohorts, AIME_2025 if with_paper else (), with_base=len(cohorts) == 1)
+    is_trained = any(cohort.runs[0].training_stages for cohort in cohorts)
+    known = (AIME_2025 if is_trained else OPEN_MODELS) if with_paper else ()
+    panels = _by_slice(cohorts, known, with_base=len(cohorts) == 1)
     if not panels:
         return None
     return Drawing(panels, _areas(cohorts), _area_notes(cohorts))
@@ -126,10 +136,16 @@ def _by_slice(
             budget_axis(axes, budgets, training_budgets(cohorts))
             drawn.append((slice_name, axes))
     share_height([axes for _, axes in drawn]) if drawn else None
-    for _, axes in drawn:
-        draw_reference(axes, reference, has_own_height=False)
+    for name, axes in drawn:
+        draw_reference(axes, _of_benchmark(name, reference), has_own_height=False)
         legend(axes)
     return tuple(panel(slice_title(name), axes) for name, axes in drawn)
+
+
+def _of_benchmark(slice_name: str, reference: Sequence[ReferenceLine]) -> Sequence[ReferenceLine]:
+    """The lines of HMMT'25 where it is what was measured."""
+    is_other = reference is AIME_2025 and "hmmt" in slice_name.lower()
+    return HMMT_2025 if is_other else reference
 
 
 def _draw_cohort(

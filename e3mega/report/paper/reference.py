@@ -47,6 +47,16 @@ HMMT_2025 = (
     _percent("e3-1.7B", _HMMT, 11.65, 22.41, 24.64, 24.77),
     _percent("Qwen3-1.7B", _HMMT, 4.89, 18.34, 20.96, 22.17),
 )
+_FOUR = (4096.0, 8192.0, 16384.0, 32768.0)
+OPEN_MODELS = (
+    ReferenceLine("R1-Distill-1.5B", _FOUR, (0.129, 0.196, 0.227, 0.231)),
+    ReferenceLine("OpenThinker-7B", _FOUR, (0.129, 0.200, 0.229, 0.244)),
+    ReferenceLine("DeepScaleR", _FOUR, (0.177, 0.244, 0.271, 0.271)),
+    ReferenceLine("STILL-3", _FOUR, (0.160, 0.215, 0.248, 0.250)),
+    ReferenceLine("II-Thought", _FOUR, (0.190, 0.229, 0.235, 0.235)),
+    ReferenceLine("Open-RS1", _FOUR, (0.146, 0.192, 0.225, 0.227)),
+)
+"""Fig. 2 and 11: open models on AIME'25, none of which gains much beyond 16k."""
 WAITS = (
     ReferenceLine(
         "Qwen3-1.7B",

@@ -14,31 +14,38 @@ import pytest
 from e3mega.report.accuracy import points_of
 from e3mega.report.canvas import report_style
 from e3mega.report.drawing import Drawing
+from e3mega.report.evaluated import difference_in_errors
 from e3mega.report.page import write_report
 from e3mega.report.paper.held_out import AT_BUDGET, BEYOND, held_out_steps
 from e3mega.report.paper.rollout_facts import facts_of
 from e3mega.report.paper.rows import paper_rows
-from e3mega.report.runs import Run, cohorts_of, number, numbers, read_run
+from e3mega.report.runs import Run, cohorts_of, number, numbers, read_run, text
 from e3mega.rollout.rows import read_groups, read_texts
 from tests.data.recorded_runs import FOLDER, recorded
 
+EVALUATED = tuple(f"evaluation/{name}" for name in ("countdown-base", "grpo", "masked", "short"))
+MULTIPLIED = ("multiplication", "multiplication-long")
+VERIFIED = ("multiplication-verified", "multiplication-verified-long")
 RUNS_OF: dict[str, tuple[str, ...]] = {
     "paper-10": ("quickstart", "grpo", "masked"),
+    "paper-10c": EVALUATED,
     "paper-3": ("asymmetry-base", "asymmetry-grpo"),
-    "paper-4": ("grpo", "short"),
+    "paper-4": ("grpo", "short", *MULTIPLIED, *VERIFIED),
     "paper-5": ("grpo", "masked"),
     "paper-6": ("grpo", "masked"),
-    "paper-8": ("grpo", "short"),
-    "paper-8c": ("grpo", "short"),
-    "paper-9a": ("grpo", "curriculum"),
-    "paper-9b": ("curriculum",),
+    "paper-8": ("grpo", "short", "easy", "mostly-easy"),
+    "paper-8c": ("grpo", "short", "easy", "mostly-easy"),
+    "paper-9a": ("budget-only", "data-only", "curriculum"),
+    "paper-9b": ("curriculum", "data-only"),
     "paper-13": ("grpo", "short"),
     "paper-14": ("asymmetry-base", "asymmetry-grpo"),
-    "paper-15": ("grpo", "masked"),
-    "paper-16": ("curriculum", "grpo"),
+    "paper-15": tuple(
+        each + end for each in (MULTIPLIED[0], VERIFIED[0]) for end in ("", "-masked")
+    ),
+    "paper-16": ("curriculum", "data-only"),
     "paper-table-1": ("grpo", "masked"),
 }
-PANELS = {"paper-4": 3, "paper-5": 4, "paper-9b": 4, "paper-14": 3, "paper-15": 2, "paper-3": 2}
+PANELS = {"paper-4": 9, "paper-5": 4, "paper-9b": 4, "paper-14": 3, "paper-15": 2, "paper-3": 2}
 """Panels that a figure must have where a missing one would not be noticed otherwise."""
 
 
@@ -69,6 +76,39 @@ def test_a_figure_is_drawn_from_real_runs(
     assert drawing.table.rows
     words = drawing.table.csv()
     assert all(runs[each].name in words for each in RUNS_OF[name]), "every run is in the numbers"
+
+
+def test_fig_4_puts_runs_beside_those_of_their_task_and_base(runs: dict[str, Run]) -> None:
+    titles = [panel.title for panel in drawn(runs, "paper-4").panels]
+    starts = (
+        "countdown with checks",
+        "multiplication without checks",
+        "multiplication with checks",
+    )
+    quantities = ("accuracy", "length", "extrapolation")
+    assert titles == [f"{start}: {quantity}" for start in starts for quantity in quantities]
+
+
+def test_evaluated_models_stand_beside_the_papers_open_models(runs: dict[str, Run]) -> None:
+    """Fig. 2 and 11 compare models that were measured, not trained here."""
+    row = next(row for row in paper_rows(with_paper=True) if row.name == "paper-10")
+    with report_style():
+        drawing = row.draw(cohorts_of([runs[each] for each in EVALUATED]))
+    assert drawing is not None and len(drawing.panels) == 3
+    assert all("paper: DeepScaleR" in panel.svg for panel in drawing.panels)
+    assert "e3-1.7B" not in drawing.panels[0].svg
+
+
+@pytest.mark.parametrize("name", EVALUATED)
+def test_curves_read_off_and_generated_apart_agree(runs: dict[str, Run], name: str) -> None:
+    separate = {text(event, "slice"): event for event in runs[name].of("separate")}
+    assert separate
+    for event in runs[name].of("evaluation"):
+        if text(event, "slice") in separate:
+            assert not difference_in_errors(event, separate[text(event, "slice")]) > 4.0
+    (forced,) = (e for e in runs[name].of("forcing") if text(e, "slice") == "countdown-3")
+    tokens = numbers(forced, "mean_tokens")
+    assert tokens == sorted(tokens) and tokens[-1] > tokens[0], "waits lengthen completions"
 
 
 def test_recordings_are_small_and_name_no_machine() -> None:
