@@ -39,8 +39,11 @@ RUNS_OF: dict[str, tuple[str, ...]] = {
     "paper-9b": ("curriculum", "data-only"),
     "paper-13": ("grpo", "short"),
     "paper-14": ("asymmetry-base", "asymmetry-grpo"),
-    "paper-15": tuple(
-        each + end for each in (MULTIPLIED[0], VERIFIED[0]) for end in ("", "-masked")
+    "paper-15": (
+        MULTIPLIED[1],
+        "multiplication-masked",
+        VERIFIED[1],
+        "multiplication-verified-masked",
     ),
     "paper-16": ("curriculum", "data-only"),
     "paper-table-1": ("grpo", "masked"),
