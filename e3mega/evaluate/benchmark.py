@@ -65,9 +65,7 @@ async def measure(
     longest = max(protocol.budgets)
     groups = await source.groups(_requests(prompts, protocol, longest, place=0), task)
     every = outcomes_of(groups)
-    for name in ("all", *sorted(set(every.slices))):
-        if name != "all" and len(set(every.slices)) == 1:
-            continue
+    for name in every.shown_slices:
         shown = benchmark.name if name == "all" else f"{benchmark.name}, {name}"
         outcomes = every.of_slice(name)
         curve = accuracy_curve(outcomes, protocol.budgets)

@@ -27,6 +27,12 @@ class Outcomes:
     slices: tuple[str, ...]
     """Name of each problem's slice."""
 
+    @property
+    def shown_slices(self) -> tuple[str, ...]:
+        """``all``, and the slices by name where there are several."""
+        names = set(self.slices)
+        return ("all", *sorted(names - {"all"})) if len(names) > 1 else ("all",)
+
     def of_slice(self, name: str) -> "Outcomes":
         """The problems of one slice; ``all`` gives every problem."""
         chosen = np.array([name in ("all", own) for own in self.slices], dtype=bool)

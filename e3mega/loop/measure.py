@@ -132,7 +132,7 @@ async def _evaluate(
     )
     every = outcomes_of(groups)
     trained_at = budget_at(stage.budget, max(0, state.stage_step - 1), state.budget_tokens)
-    for name in ("all", *sorted(set(every.slices))):
+    for name in every.shown_slices:
         outcomes = every.of_slice(name)
         curve = accuracy_curve(outcomes, options.budgets)
         jobs.metrics.write(

@@ -1,5 +1,6 @@
 """Accuracy over budgets and pass@k against brute force."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -55,6 +56,13 @@ def test_the_curve_of_three_problems_by_hand() -> None:
     assert (at_64.truncated_frac, at_100.truncated_frac) == pytest.approx((2 / 6, 1 / 6))
     assert at_64.stderr == pytest.approx(0.5 / np.sqrt(3))
     assert at_64.budget_tokens == 64
+
+
+def test_a_single_slice_is_the_whole() -> None:
+    assert outcomes_of(GROUPS).shown_slices == ("all", "easy", "hard")
+    assert outcomes_of(GROUPS).of_slice("easy").shown_slices == ("all",)
+    mixed = replace(outcomes_of(GROUPS), slices=("all", "hard", "all"))
+    assert mixed.shown_slices == ("all", "hard"), "problems of no slice are in the whole alone"
 
 
 def test_slices_are_measured_apart() -> None:
