@@ -121,6 +121,10 @@ def _run_lines(cohorts: Sequence[Cohort]) -> str:
 
 
 def _facts(run: Run) -> list[str]:
+    if run.is_only_measured:
+        budgets = [stage.budget_tokens for stage in run.training_stages]
+        known = [f"trained at {each:.0f} tokens" for each in budgets if math.isfinite(each)]
+        return ["measured", *known]
     steps: dict[str, int] = {}
     for event in run.of("step"):
         steps[text(event, "stage")] = steps.get(text(event, "stage"), 0) + 1
@@ -185,6 +189,8 @@ def _change_table(cohorts: Sequence[Cohort]) -> str:
         for cohort in cohorts
         for change in changes_of(cohort, slice_name)
     ]
+    if not changes and all(run.is_only_measured for each in cohorts for run in each.runs):
+        return ""
     if not changes:
         return '<p class="note">No accuracy before and after: the run was not evaluated twice.</p>'
     head = "<th>run</th>" if len(cohorts) > 1 else ""

@@ -40,7 +40,7 @@ def page_html(runs: Sequence[Run], *, with_paper: bool = False) -> str:
     cohorts = cohorts_of(runs)
     drawn, missing = draw_figures(cohorts, with_paper=with_paper)
     sections = [(row.name, row.title, _figure_html(row, drawing)) for row, drawing in drawn]
-    if len(runs) > 1:
+    if len(runs) > 1 and not all(run.is_only_measured for run in runs):
         sections.insert(0, ("beside", "Runs beside each other", beside_html(beside(runs))))
     absent = [f"{row.title} (needs: {row.needs})" for row in missing]
     for name, title, body, needs in (

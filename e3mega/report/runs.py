@@ -86,6 +86,11 @@ class Run:
         )
 
     @property
+    def is_only_measured(self) -> bool:
+        """Whether it is a model that ``e3mega eval`` or ``asymmetry`` measured, and no run."""
+        return self.plan is None and not self.of("step")
+
+    @property
     def training_stages(self) -> tuple[Stage, ...]:
         """The RL stages that were started, in order."""
         return tuple(stage for stage in self.stages if stage.mode == "rl")

@@ -1,8 +1,8 @@
 """Trains small runs and keeps what the report reads of them: ``python -m`` this, NAME...
 
-Without names everything is made, in order: about 30 minutes on two cores. Work is done in
+Without names everything is made, in order: about 70 minutes on two cores. Work is done in
 ``runs/recorded``; a run that is finished there is not trained again. What is kept goes to
-``tests/data/recorded``, under 5 MB in all: events, a few rounds of rollouts without their
+``tests/data/recorded``, under 6 MB in all: events, a few rounds of rollouts without their
 log-probabilities, the seed, and what measuring commands wrote. ``recorded_runs`` gives it back.
 """
 
@@ -44,6 +44,8 @@ BASES = {
 }
 """The run whose export each run starts from; of bases, Countdown's weights alone are kept."""
 RUNS = ("quickstart", *BASES)
+COUNTED = ("quickstart", "grpo", "masked", "short", "curriculum", "data-only")
+"""Runs whose attempts a figure counts; of the others it reads the last lengths alone."""
 MODELS = ("countdown-base", "grpo", "masked", "short")
 COUNTDOWN = ("--task", "countdown-3", "--cache", str(WORK / "completions"))
 ASYMMETRY = (
@@ -85,20 +87,33 @@ def train(name: str) -> None:
 
 
 def keep_run(name: str, paths: RunPaths) -> None:
-    """Replace a run's recording: the events, a few rounds of rollouts, and the seed."""
+    """Replace a run's recording: the events, some rounds of rollouts, and the seed."""
     kept = RunPaths(FOLDER / name)
     shutil.rmtree(kept.run_dir, ignore_errors=True)
     kept.metrics("loop").parent.mkdir(parents=True)
     shutil.copy(paths.metrics("loop"), kept.metrics("loop"))
+    for file in _counted(paths) if name in COUNTED else [_newest(paths)]:
+        target = kept.rollouts / file.relative_to(paths.rollouts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        keep_round(file, target)
+    (kept.run_dir / SETTINGS).write_text(json.dumps({"seed": read_plan(paths.plan).seed}) + "\n")
+
+
+def _counted(paths: RunPaths) -> list[Path]:
+    """A few rounds of every stage and of every measurement."""
+    found: list[Path] = []
     for purpose in ("train", "evaluate"):
         for folder in sorted(paths.rollouts_for(purpose).glob("*")):
             files = sorted(folder.glob("*.parquet"))
             places = {round(i * (len(files) - 1) / (ROUNDS - 1)) for i in range(ROUNDS)}
-            for file in (files[place] for place in sorted(places) if files):
-                target = kept.rollouts / file.relative_to(paths.rollouts)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                keep_round(file, target)
-    (kept.run_dir / SETTINGS).write_text(json.dumps({"seed": read_plan(paths.plan).seed}) + "\n")
+            found += [files[place] for place in sorted(places) if files]
+    return found
+
+
+def _newest(paths: RunPaths) -> Path:
+    """The last measured round; folders are named by stage and version."""
+    found = paths.rollouts_for("evaluate").rglob("*.parquet")
+    return max(found, key=lambda file: file.parent.name.rpartition("_v")[2])
 
 
 def keep_base(paths: RunPaths) -> None:

@@ -64,6 +64,8 @@ def start_of(run: Run) -> Start:
 
 def draw_asymmetry(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | None:
     """Accuracy at the training budget, length, and accuracy beyond it, a line a run (Fig. 4)."""
+    # Models that were only measured have no steps, which alone tell whether they check.
+    cohorts = [cohort for cohort in cohorts if rl_steps(cohort.runs[0])]
     if len(cohorts) < 2:
         return None
     by_start: dict[Start, list[Cohort]] = {}

@@ -49,7 +49,7 @@ def draw_test_budgets(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing
 
     The table holds the area gained beyond the training budget (``evaluate.extrapolation``).
     """
-    is_trained = any(cohort.runs[0].training_stages for cohort in cohorts)
+    is_trained = any(cohort.runs[0].of("step") for cohort in cohorts)
     known = (AIME_2025 if is_trained else OPEN_MODELS) if with_paper else ()
     panels = _by_slice(cohorts, known, with_base=len(cohorts) == 1)
     if not panels:
