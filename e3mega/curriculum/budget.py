@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from e3mega.curriculum.bootstrap import interval
 from e3mega.curriculum.options import CoupledBudget
+from e3mega.curriculum.passk import pass_at_k
 
 # Shape letters: P problems, S samples of a problem, K budgets, R resamples, Q candidates.
 
@@ -99,16 +100,6 @@ def _ratios(
     return np.divide(high_RQ, low_RQ, out=infinite, where=low_RQ > 0)
 
 
-def _solved_any(is_solved_PS: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
-    """Unbiased pass@k of each problem: 1 - C(S - c, k) / C(S, k), as a product (P,)."""
-    num_samples = is_solved_PS.shape[1]
-    wrong_P = num_samples - is_solved_PS.sum(axis=1)
-    missed_P = np.ones(len(is_solved_PS))
-    for drawn in range(k):
-        missed_P *= np.maximum(wrong_P - drawn, 0) / (num_samples - drawn)
-    return 1.0 - missed_P
-
-
 def decide_budget(
     solved_at_PS: NDArray[np.int64], rule: CoupledBudget, *, floor: float, seed: int
 ) -> BudgetDecision:
@@ -121,7 +112,9 @@ def decide_budget(
     """
     ordered = tuple(sorted(rule.candidates))
     budgets = measured_budgets(ordered)
-    solved_PK = np.stack([_solved_any(solved_at_PS <= b, rule.pass_k) for b in budgets], axis=1)
+    num_samples = solved_at_PS.shape[1]
+    num_solved = [(solved_at_PS <= budget).sum(axis=1) for budget in budgets]
+    solved_PK = np.stack([pass_at_k(each, num_samples, rule.pass_k) for each in num_solved], axis=1)
     below = [budgets.index(b) for b in ordered]
     above = [budgets.index(2 * b) for b in ordered]
     accuracy_K = solved_PK.mean(axis=0)

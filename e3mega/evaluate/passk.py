@@ -1,4 +1,4 @@
-"""Unbiased pass@k with its bootstrap error."""
+"""pass@k of an evaluation with its bootstrap error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e3mega.curriculum.bootstrap import resampled_means
+from e3mega.curriculum.passk import pass_at_k
 
 # Shape letters: P problems, S samples of a problem, K values of k.
 
@@ -19,20 +20,6 @@ class PassPoint:
     pass_at_k: float
     stderr: float
     """Standard deviation of the bootstrap over problems."""
-
-
-def pass_at_k(num_correct_P: NDArray[np.int64], num_samples: int, k: int) -> NDArray[np.float64]:
-    """Unbiased estimate for each problem: 1 - C(S - c, k) / C(S, k) (Chen et al. 2021, Eq. 1).
-
-    Computed as a product, so that large counts do not overflow: the chance that k samples drawn
-    without replacement are all wrong is prod over i < k of (S - c - i) / (S - i).
-    """
-    assert 1 <= k <= num_samples, f"pass@{k} needs at least {k} samples; there are {num_samples}"
-    wrong_P = num_samples - num_correct_P
-    all_wrong_P = np.ones(len(num_correct_P))
-    for drawn in range(k):
-        all_wrong_P *= np.maximum(wrong_P - drawn, 0) / (num_samples - drawn)
-    return 1.0 - all_wrong_P
 
 
 def pass_k_curve(

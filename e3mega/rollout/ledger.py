@@ -12,8 +12,6 @@ from e3mega.errors import E3Error, RecordError
 class DiscardReason(Enum):
     """Why generated rollouts were not trained on."""
 
-    STALE = "stale"
-    """Older than ``rollout.max_lag`` when their turn came."""
     STAGE_ENDED = "stage_ended"
     """Generated ahead for a stage that ended first."""
     FLAT = "flat"

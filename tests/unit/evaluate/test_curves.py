@@ -6,9 +6,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from e3mega.curriculum.passk import pass_at_k
 from e3mega.evaluate.budgets import accuracy_curve, clustered_stderr
 from e3mega.evaluate.outcomes import NEVER, Outcomes, outcomes_of
-from e3mega.evaluate.passk import pass_at_k, pass_k_curve
+from e3mega.evaluate.passk import pass_k_curve
 from e3mega.rollout.records import (
     Completion,
     FinishReason,

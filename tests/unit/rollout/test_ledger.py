@@ -18,7 +18,7 @@ def full_ledger() -> Ledger:
         .train(Amount(8, 400), lag=0)
         .train(Amount(8, 400), lag=1)
         .evaluate(Amount(8, 400))
-        .discard(Amount(8, 400), DiscardReason.STALE)
+        .discard(Amount(8, 400), DiscardReason.FLAT)
         .train_supervised(Amount(48, 2000))
     )
 
@@ -74,7 +74,7 @@ def test_the_ledger_of_a_run_is_the_sum_of_its_stages() -> None:
     assert total.generated == Amount(40, 1690)
     assert total.truncated == Amount(5, 340)
     assert total.discarded == {
-        DiscardReason.STALE: Amount(8, 400),
+        DiscardReason.FLAT: Amount(8, 400),
         DiscardReason.STAGE_ENDED: Amount(4, 40),
     }
     assert total.batches_by_lag == {0: 1, 1: 2}

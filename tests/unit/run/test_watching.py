@@ -29,7 +29,7 @@ EASY = (
     .answer(8, Amount(80, 7000), truncated=Amount(5, 500))
     .train(Amount(60, 6000), lag=0)
     .evaluate(Amount(10, 700))
-    .discard(Amount(10, 300), DiscardReason.STALE)
+    .discard(Amount(10, 300), DiscardReason.FLAT)
 )
 LEDGER = (
     EASY.issue(4)
@@ -72,7 +72,7 @@ def test_status_shows_what_a_run_does(paths: RunPaths, capsys: pytest.CaptureFix
         "ledger issued answered lost generated truncated trained evaluated discarded",
         "easy 9 8 1 7000 500 6000 700 300",
         "run 13 12 1 142k 500 6000 700 300",
-        "discarded as stale: 300; 1 prompts sent again; 9000 tokens of given traces trained on",
+        "discarded as flat: 300; 1 prompts sent again; 9000 tokens of given traces trained on",
         "server 0 is lost: no answer within 5 s",
         "loop 0",
     ):
