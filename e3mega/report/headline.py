@@ -113,9 +113,11 @@ def _run_lines(cohorts: Sequence[Cohort]) -> str:
     lines: list[str] = []
     for (name, *facts), runs in alike.items():
         seeds = ", ".join(str(run.seed) for run in runs)
-        minutes = " / ".join(f"{run.seconds / 60:.1f}" for run in runs)
-        seed_words = f"seed {seeds}" if len(runs) == 1 else f"seeds {seeds}"
-        words = " · ".join(escape(part) for part in (seed_words, *facts, f"{minutes} minutes"))
+        parts = [f"seed {seeds}" if len(runs) == 1 else f"seeds {seeds}", *facts]
+        if any(run.seconds for run in runs):
+            parts.append(" / ".join(f"{run.seconds / 60:.1f}" for run in runs) + " minutes")
+        # The folder of an asymmetry tells neither a seed nor times.
+        words = " · ".join(escape(part) for part in (parts if runs[0].seed >= 0 else parts[1:]))
         lines.append(f"<li><b>{escape(name)}</b> · {words}</li>")
     return "".join(lines)
 

@@ -163,8 +163,9 @@ def draw_equations(cohorts: Sequence[Cohort], *, with_paper: bool) -> Drawing | 
     """Equations in an attempt over training (Fig. 16, right)."""
     axes = new_axes("RL step", "equations in an attempt")
     rows: list[tuple[Cell, ...]] = []
-    facts = _all_facts(cohorts)
-    for place, (cohort, each) in enumerate(zip(cohorts, facts.values(), strict=True)):
+    trained = _trained(cohorts)
+    facts = _all_facts(trained)
+    for place, (cohort, each) in enumerate(zip(trained, facts.values(), strict=True)):
         if not each.equations:
             continue
         versions, values = zip(*each.equations, strict=True)
@@ -216,6 +217,11 @@ def _line(axes: Axes, x: Sequence[float], y: Sequence[float], place: int, label:
     )
 
 
+def _trained(cohorts: Sequence[Cohort]) -> list[Cohort]:
+    """Those that are runs: a model that was only measured has no rollouts."""
+    return [cohort for cohort in cohorts if not cohort.runs[0].is_only_measured]
+
+
 def _all_facts(cohorts: Sequence[Cohort]) -> dict[str, RolloutFacts]:
-    """What the recorded rollouts of each cohort's first run say."""
-    return {cohort.label: facts_of(cohort.runs[0]) for cohort in cohorts}
+    """What the recorded rollouts of each run say, of a cohort the first's."""
+    return {cohort.label: facts_of(cohort.runs[0]) for cohort in _trained(cohorts)}

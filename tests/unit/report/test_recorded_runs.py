@@ -110,6 +110,14 @@ def test_the_page_of_evaluated_models_speaks_of_no_training(tmp_path: Path) -> N
     assert '<section id="paper-4">' not in page, "only steps tell whether a model checks"
 
 
+def test_a_measured_model_beside_runs_has_no_rollouts(tmp_path: Path) -> None:
+    page = write_report([recorded(name, tmp_path) for name in ("grpo", "asymmetry-base")])
+    words = page.read_text()
+    assert "<b>asymmetry-base</b> · measured</li>" in words
+    (figure,) = re.findall(r'<section id="paper-6">.*?</section>', words, re.DOTALL)
+    assert "asymmetry-base" not in figure
+
+
 @pytest.mark.parametrize("name", EVALUATED)
 def test_curves_read_off_and_generated_apart_agree(runs: dict[str, Run], name: str) -> None:
     separate = {text(event, "slice"): event for event in runs[name].of("separate")}
