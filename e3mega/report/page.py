@@ -40,8 +40,9 @@ def page_html(runs: Sequence[Run], *, with_paper: bool = False) -> str:
     cohorts = cohorts_of(runs)
     drawn, missing = draw_figures(cohorts, with_paper=with_paper)
     sections = [(row.name, row.title, _figure_html(row, drawing)) for row, drawing in drawn]
-    if len(runs) > 1 and not all(run.is_only_measured for run in runs):
-        sections.insert(0, ("beside", "Runs beside each other", beside_html(beside(runs))))
+    planned = [run for run in runs if not run.is_only_measured]
+    if len(planned) > 1:
+        sections.insert(0, ("beside", "Runs beside each other", beside_html(beside(planned))))
     absent = [f"{row.title} (needs: {row.needs})" for row in missing]
     for name, title, body, needs in (
         ("rollouts", "Rollouts to read", _rollouts_html(runs), "recorded rollouts"),

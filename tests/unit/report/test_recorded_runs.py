@@ -111,11 +111,13 @@ def test_the_page_of_evaluated_models_speaks_of_no_training(tmp_path: Path) -> N
 
 
 def test_a_measured_model_beside_runs_has_no_rollouts(tmp_path: Path) -> None:
-    page = write_report([recorded(name, tmp_path) for name in ("grpo", "asymmetry-base")])
+    names = ("grpo", "masked", "asymmetry-base")
+    page = write_report([recorded(name, tmp_path) for name in names])
     words = page.read_text()
     assert "<b>asymmetry-base</b> · measured</li>" in words
-    (figure,) = re.findall(r'<section id="paper-6">.*?</section>', words, re.DOTALL)
-    assert "asymmetry-base" not in figure
+    for name in ("beside", "paper-6"):
+        (section,) = re.findall(rf'<section id="{name}">.*?</section>', words, re.DOTALL)
+        assert "masked" in section and "asymmetry-base" not in section
 
 
 @pytest.mark.parametrize("name", EVALUATED)
