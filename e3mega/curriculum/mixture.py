@@ -10,8 +10,6 @@ from e3mega.curriculum.options import DataOptions, DataPart
 
 _BLOCK = 128
 """Places that are laid out together."""
-
-
 _ROUNDING = 1e-9
 """What sums of shares may be off by."""
 
